@@ -1,0 +1,143 @@
+"""The deployment's settings: environment `NOTIFIER_*` (secrets also as `NOTIFIER_*_FILE`), read once by `load`.
+
+Knows no channel: bootstrap hands each part its own section. Tenants, rules and endpoints are not here but in
+notifier.toml (notifier.core.policy_file). Secrets print as stars.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from notifier.errors import ConfigError, Problem
+
+PREFIX = "NOTIFIER_"
+MIN_KEY_BYTES = 32
+
+
+def _split(value: Any) -> Any:
+    return [part for part in value.replace("\n", ",").split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _stripped(value: Any) -> Any:
+    return [part.strip() for part in _split(value)] if isinstance(value, str) else value
+
+
+Listed = Annotated[tuple[str, ...], BeforeValidator(_stripped)]
+SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_stripped)]
+
+
+class Settings(BaseModel):
+    """Everything a process of this product needs to know of its deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: Where the truth lives: `sqlite:///path` (default, one machine) or `postgresql://...`.
+    database_url: str = "sqlite:///.notifier/notifier.db"
+    #: Celery broker; carries hints only. Redis or Valkey, AOF on, noeviction.
+    broker_url: str = ""
+    #: Redis for provider limits, separate from the broker. Empty = limits are kept per process.
+    redis_url: str = ""
+    #: Public address of the link pages, e.g. https://n.example.com; links are made from it, never from `Host`.
+    base_url: str = "http://127.0.0.1:8000"
+    #: smtp://user:password@host:587?starttls=required, or smtps://...
+    smtp_url: SecretStr = SecretStr("")
+    #: Default sender mailbox when a tenant names none.
+    email_from: str = ""
+    twilio_account_sid: str = ""
+    twilio_auth_token: SecretStr = SecretStr("")
+    #: E.164 number or Messaging Service SID used when a tenant names none.
+    twilio_from: str = ""
+    twilio_base_url: str = "https://api.twilio.com"
+    #: Keys that sign links: base64, comma or line separated, newest last; at least 32 random bytes each.
+    link_keys: SecretList = ()
+    #: Path of notifier.toml, read by `config check` and `config apply` only.
+    config: Path = Path("notifier.toml")
+    #: Folder of the embedded parts.
+    data_dir: Path = Path(".notifier")
+    #: Folder of the templates; empty = the ones shipped with the package.
+    templates_dir: Path | None = None
+    #: Addresses callbacks and picture fetches may reach although they are not public, e.g. "10.1.0.0/16,127.0.0.1:8901".
+    callback_allow: Listed = ()
+    #: Addresses of reverse proxies whose X-Forwarded-* headers count.
+    trusted_proxies: Listed = ()
+    #: Key for /metrics (Authorization: Bearer ...); empty = only loopback may read it.
+    metrics_key: SecretStr = SecretStr("")
+    #: Sends in flight per delivery worker process.
+    slots: int = Field(default=100, ge=1, le=2000)
+    #: "json" for machines, "text" for people.
+    log_format: str = Field(default="json", pattern="^(json|text)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    #: Coolr's portal, for pictures given by GUID; empty = such pictures are not shown.
+    coolr_base_url: str = ""
+    coolr_user: str = ""
+    coolr_password: SecretStr = SecretStr("")
+
+    @field_validator("base_url", "twilio_base_url", "coolr_base_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("link_keys")
+    @classmethod
+    def _long_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for position, key in enumerate(value, 1):
+            if len(decode_key(key.get_secret_value())) < MIN_KEY_BYTES:
+                raise ValueError(f"key {position} is shorter than {MIN_KEY_BYTES} bytes; make one with `notifier keys link`")
+        return value
+
+    @property
+    def link_key_bytes(self) -> tuple[bytes, ...]:
+        """The signing keys, newest last."""
+        return tuple(decode_key(key.get_secret_value()) for key in self.link_keys)
+
+
+def decode_key(text: str) -> bytes:
+    """Return the bytes of a base64 (URL-safe or standard) key. Raises ValueError without quoting the key."""
+    padded = text.strip().replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is not base64; make one with `notifier keys link`") from None
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read settings from any mapping. Raises ConfigError with every problem at once."""
+    values, problems = _collect(environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_problem(detail) for detail in error.errors(include_input=False, include_url=False)]
+        raise ConfigError(problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def _collect(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, value in environ.items():
+        field = name.removeprefix(PREFIX).lower()
+        if not name.startswith(PREFIX) or value == "":
+            continue
+        if field in Settings.model_fields:
+            values[field] = value
+        elif field.endswith("_file") and field.removesuffix("_file") in Settings.model_fields:
+            try:
+                values[field.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                problems.append(Problem(name, f"cannot read the file: {error.strerror}"))
+    return values, problems
+
+
+def _problem(detail: Any) -> Problem:
+    where = PREFIX + "_".join(str(part) for part in detail["loc"][:1]).upper()
+    return Problem(where, str(detail["msg"]).removeprefix("Value error, "))

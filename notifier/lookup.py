@@ -1,0 +1,83 @@
+"""SMS whose answer was lost: ask the provider before sending again (promise P4).
+
+Twilio's create-message call has no idempotency key, so a repeat is a second SMS. The status call-back may settle it
+first; else the provider's list is searched by recipient and body; only what is not there is sent again, and only
+while its life lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+import structlog
+
+from notifier.core.model import ChannelName, NotificationStatus
+from notifier.core.records import UnknownAttempt
+from notifier.engine import StoreCall
+from notifier.errors import DeliveryError
+from notifier.ports import Channel, Clock, Receipt, Store
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 20  #: unknowns looked up in one round
+
+
+@runtime_checkable
+class LooksUp(Protocol):
+    """A channel that can be asked whether it took a message."""
+
+    async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
+        """Return the receipt of a message to that number with that body accepted since, if there is one."""
+
+
+async def look_up_unknowns(
+    channels: Mapping[ChannelName, Channel],
+    call: StoreCall,
+    store: Store,
+    body_of: Callable[[UnknownAttempt], str],
+    clock: Clock,
+) -> int:
+    """Resolve what is due for a look-up. Returns how many were asked about."""
+    channel = channels.get(ChannelName.SMS)
+    if not isinstance(channel, LooksUp):
+        return 0
+
+    def waiting() -> list[UnknownAttempt]:
+        with store.write() as tx:
+            return tx.open_unknowns(ChannelName.SMS, clock(), AT_ONCE)
+
+    unknowns = await call(waiting)
+    for unknown in unknowns:
+        await _look_up(channel, unknown, body_of(unknown), call, store, clock)
+    return len(unknowns)
+
+
+async def _look_up(
+    channel: LooksUp, unknown: UnknownAttempt, body: str, call: StoreCall, store: Store, clock: Clock
+) -> None:
+    try:
+        receipt = await channel.lookup(unknown.address, body, unknown.started_at)
+    except DeliveryError as error:
+        log.warning("cannot look an SMS up; it is tried again", action="look_up_failed", reason=error.reason)
+        return
+    now = clock()
+    status, due_at, reason = _verdict(receipt, unknown.expires_at, now)
+
+    def resolve() -> bool:
+        with store.write() as tx:
+            provider_id = receipt.provider_id if receipt else None
+            return tx.resolve_unknown(unknown.attempt_id, status, due_at, provider_id, reason, now)
+
+    await call(resolve)
+
+
+def _verdict(
+    receipt: Receipt | None, expires_at: datetime | None, now: datetime
+) -> tuple[NotificationStatus, datetime | None, str | None]:
+    if receipt is not None:
+        return NotificationStatus.SENT, None, None
+    if expires_at is not None and expires_at <= now:
+        return NotificationStatus.EXPIRED, None, "unknown_until_expiry"
+    return NotificationStatus.DUE, now, "not_found_at_provider"

@@ -1,0 +1,249 @@
+"""START HERE. How an event becomes delivered messages, and a click becomes a decision:
+
+    accept   parse, validate, de-duplicate, number, commit            (or quarantine)       promises P1 P8
+    route    rules → recipients → frozen messages, one transaction                          P2 P12
+    claim    a worker session takes due rows, fair by tenant                                P3
+    prepare  render, fill in live links and the number; the attempt row is committed next   P4 P9 P10
+    send     the network: a Channel, no transaction open              (notifier.engine)
+    settle   outcomes, statuses and next due times in bulk                                  P4 P12
+    act      open a link, record the decision once: a new event       (notifier.acting)     P5 P6 P7
+    sweep    free what dead sessions held
+
+The database is the truth and the timer; hints only save waiting. Every step takes `now` from its caller's clock and
+values in, values out: what is decided is decided in notifier.core. The steps that talk to people's links live in
+notifier.acting, the slots in notifier.engine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from notifier import lookup
+from notifier.core import acceptance, order_flow, retrying
+from notifier.core.acceptance import Answer
+from notifier.core.events import RawItem, RecordAdapter, read
+from notifier.core.ids import AttemptId, NotificationId, SessionId, new_id
+from notifier.core.model import (
+    ChannelName,
+    Claimed,
+    ClaimRequest,
+    Credential,
+    Event,
+    NewAttempt,
+    Settlement,
+)
+from notifier.core.orders import Order
+from notifier.core.policy import TenantPolicy
+from notifier.core.records import Swept, UnknownAttempt, WorkerSession
+from notifier.engine import DEAD_AFTER, StoreCall
+from notifier.errors import DeliveryError, StoreError
+from notifier.planning import Planner
+from notifier.ports import Channel, Clock, Delivery, Hints, PolicySource, Receipt, Store
+from notifier.preparing import Preparation
+from notifier.unit import Writer
+
+log = structlog.get_logger(__name__)
+
+ACCEPT_CHUNK = 100  #: events per transaction
+ROUTE_CHUNK = 25  #: events per transaction; each may have a dozen notifications
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The steps, with what they need handed in once (notifier.bootstrap builds it)."""
+
+    store: Store
+    hints: Hints
+    policies: PolicySource
+    clock: Clock
+    adapt_record: RecordAdapter
+    planner: Planner
+    preparation: Preparation
+    chance: Callable[[], float] = random.random
+
+    # -- accept ---------------------------------------------------------------------------------------------------
+
+    def accept(self, items: Sequence[RawItem], credential: Credential) -> list[Answer]:
+        """Take events in. When this returns, what it calls accepted is committed (P1); one bad event fails alone (P8)."""
+        now = self.clock()
+        readings = [(index, read(item, credential, now, self.adapt_record), item) for index, item in enumerate(items)]
+        answers = [answer for chunk in _chunks(readings, ACCEPT_CHUNK) for answer in self._accept(chunk, credential, now)]
+        if any(answer.status is acceptance.AnswerStatus.ACCEPTED for answer in answers):
+            self.hints.route()
+        return answers
+
+    def _accept(self, chunk: Sequence[acceptance.Numbered], credential: Credential, now: datetime) -> Sequence[Answer]:
+        try:
+            return self._accept_once(chunk, credential, now)
+        except StoreError as error:
+            if not error.conflict:
+                raise
+            return self._accept_once(chunk, credential, now)  # somebody else committed the same identity just now
+
+    def _accept_once(
+        self, chunk: Sequence[acceptance.Numbered], credential: Credential, now: datetime
+    ) -> Sequence[Answer]:
+        tenant = credential.tenant
+        policy = self.policies.current().tenants.get(tenant)
+        with self.store.write() as tx:
+            subjects = tx.lock_subjects(tenant, acceptance.subjects_of(chunk))
+            known = tx.known_events(tenant, acceptance.keys_of(chunk))
+            verdict = acceptance.judge(chunk, known, subjects, credential, now, new_id)
+            tx.save_subjects(verdict.subjects)
+            tx.save_events(verdict.events)
+            tx.save_quarantine(verdict.quarantine)
+            if policy is not None:
+                _apply_orders(tx, verdict.events, policy, now)
+        return verdict.answers
+
+    # -- route ----------------------------------------------------------------------------------------------------
+
+    def route(self) -> int:
+        """Turn the oldest unrouted events into notifications, all of a chunk in one transaction. Returns how many events."""
+        now = self.clock()
+        self.policies.refresh()
+        with self.store.write() as tx:
+            events = tx.take_unrouted(ROUTE_CHUNK)
+            notifications = [made for event in events for made in self.planner.plan(tx, event, now)]
+            due = tx.save_notifications(notifications)
+            tx.mark_routed([event.id for event in events], now)
+        if due:
+            self.hints.deliver()
+        return len(events)
+
+    # -- claim, prepare, settle (the engine calls these) --------------------------------------------------------------
+
+    def start_session(self, session: WorkerSession) -> None:
+        """A delivery worker begins."""
+        self.policies.refresh()
+        with self.store.write() as tx:
+            tx.start_session(session)
+
+    def beat_session(self, session: SessionId) -> bool:
+        """Keep the session alive; False when it was declared dead meanwhile."""
+        with self.store.write() as tx:
+            return tx.beat_session(session, self.clock())
+
+    def end_session(self, session: SessionId) -> int:
+        """A delivery worker ends; what it held and did not begin is due again."""
+        with self.store.write() as tx:
+            return tx.end_session(session, self.clock())
+
+    def claim(self, request: ClaimRequest) -> list[Claimed]:
+        """Take due rows for a session."""
+        with self.store.write() as tx:
+            return tx.claim(request, self.clock())
+
+    def release(self, session: SessionId, ids: Sequence[NotificationId]) -> None:
+        """Give claimed rows back untouched."""
+        with self.store.write() as tx:
+            tx.release(session, ids, self.clock())
+
+    def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
+        """Commit attempt rows just before the sends (P4); returns those that may be sent."""
+        with self.store.write() as tx:
+            return tx.save_attempts(attempts)
+
+    def prepare(self, claimed: Claimed, attempt_id: AttemptId) -> Delivery:
+        """Render and fill in what is never stored. Raises PermanentFailure when there is nowhere to send."""
+        return self.preparation.delivery(claimed, attempt_id, self.policies.current(), self.clock())
+
+    def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement:
+        """Return what an attempt came to."""
+        now = self.clock()
+        if isinstance(result, Receipt):
+            follows = retrying.after_success(delivered=result.delivered)
+        else:
+            follows = retrying.after_error(
+                result, claimed.channel, claimed.tries + 1, claimed.expires_at, now, self.chance()
+            )
+        _log_outcome(claimed, attempt_id, follows)
+        return _settlement(claimed, attempt_id, result, follows, now)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Save outcomes in bulk."""
+        with self.store.write() as tx:
+            tx.settle(settlements)
+
+    def refresh(self) -> None:
+        """Follow the configuration's version number."""
+        self.policies.refresh()
+
+    # -- sweep ------------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> Swept:
+        """Free what dead sessions held, expire what is past its life; call routing for events left unrouted."""
+        now = self.clock()
+        with self.store.write() as tx:
+            return tx.sweep(now, now - DEAD_AFTER)
+
+    async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int:
+        """Ask the provider about SMS whose answer was lost (P4). Returns how many were resolved."""
+        policies = self.policies.current().tenants
+
+        def body_of(unknown: UnknownAttempt) -> str:
+            return self.preparation.parts(unknown.message, policies[unknown.tenant])["text"]
+
+        return await lookup.look_up_unknowns(channels, store, self.store, body_of, self.clock)
+
+
+def _apply_orders(tx: Writer, events: Sequence[Event], policy: TenantPolicy, now: datetime) -> None:
+    """Order events change their order in the accept transaction, so that orders follow their sequence."""
+    concerned = [event for event in events if order_flow.concerns_order(event)]
+    orders: dict[str, Order] = tx.orders_by_number(policy.id, [order_flow.number_of(event) for event in concerned])
+    for event in concerned:
+        number = order_flow.number_of(event)
+        known = orders.get(number)
+        current = tx.lock_order(policy.id, known.id) if known else None
+        change = order_flow.apply_event(event, current, policy, now, new_id)
+        if change.order is not None:
+            tx.save_order(change.order)
+            orders[number] = change.order
+
+
+def _settlement(
+    claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError, follows: retrying.Next, now: datetime
+) -> Settlement:
+    receipt = result if isinstance(result, Receipt) else Receipt()
+    return Settlement(
+        attempt_id=attempt_id,
+        notification_id=claimed.id,
+        tenant=claimed.tenant,
+        session=claimed.session,
+        lane_id=claimed.lane_id,
+        outcome=follows.outcome,
+        status=follows.status,
+        finished_at=now,
+        due_at=follows.due_at,
+        reason=follows.reason,
+        detail=follows.detail or receipt.detail,
+        provider_code=follows.code,
+        provider_id=receipt.provider_id,
+        pause_lane_until=follows.pause_lane_until,
+        disable_target=follows.disable_target,
+    )
+
+
+def _log_outcome(claimed: Claimed, attempt_id: AttemptId, follows: retrying.Next) -> None:
+    facts: dict[str, Any] = {
+        "action": "attempt",
+        "tenant": claimed.tenant,
+        "event": claimed.event_id,
+        "notification": claimed.id,
+        "attempt": attempt_id,
+        "channel": claimed.channel.value,
+        "outcome": follows.outcome.value,
+        "status": follows.status.value,
+        "reason": follows.reason,
+    }
+    log.info("attempt settled", **facts)
+
+
+def _chunks(items: Sequence[acceptance.Numbered], size: int) -> Iterator[Sequence[acceptance.Numbered]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,145 @@
+"""What the pipeline needs from the outside, as Protocols: Store, Hints, Channel, Clock, and the values that cross.
+
+Nothing here imports a driver. The store is synchronous, channels are async; they meet in engine.py only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from notifier.core.ids import AttemptId, NotificationId, TenantId
+from notifier.core.model import ChannelName, Claimed
+from notifier.core.policy import Policy
+from notifier.unit import Reader, Writer
+
+Clock = Callable[[], datetime]  #: timezone-aware UTC now
+
+
+class Store(Protocol):
+    """The database: the truth and the timer. One write = one transaction (BEGIN IMMEDIATE on SQLite)."""
+
+    def write(self) -> AbstractContextManager[Writer]:
+        """Open a writing transaction; commits on success, rolls back on error."""
+
+    def read(self) -> AbstractContextManager[Reader]:
+        """Open a reading transaction."""
+
+
+class Hints(Protocol):
+    """Coalesced "there is work" messages, sent after the commit; may be lost (P3), never block, never raise."""
+
+    def route(self) -> None:
+        """Unrouted events exist."""
+
+    def deliver(self) -> None:
+        """Due notifications exist."""
+
+
+class PolicySource(Protocol):
+    """The applied configuration; follows the version number in the database."""
+
+    def current(self) -> Policy:
+        """Return the newest policy this process has read; never blocks once one was read."""
+
+    def refresh(self) -> None:
+        """Read the version number and load a newer policy if there is one (blocking)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmailTarget:
+    """An envelope."""
+
+    to: str
+    sender: str  #: RFC 5322 mailbox, e.g. 'Coolr <alerts@example.com>'
+    reply_to: str = ""
+    message_id: str = ""  #: stable over retries, e.g. "<notification id@host>"
+
+
+@dataclass(frozen=True, slots=True)
+class SmsTarget:
+    """A phone number."""
+
+    to: str  #: E.164
+    sender: str  #: E.164 or Messaging Service SID
+    status_callback: str = ""
+    valid_seconds: int | None = None  #: Twilio ValidityPeriod: the useful life that is left
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTarget:
+    """A callback receiver with resolved secrets."""
+
+    url: str
+    secrets: tuple[bytes, ...]
+    webhook_id: str  #: stable over retries and replays: the notification id
+
+
+Target = EmailTarget | SmsTarget | EndpointTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One try of one message, rendered, with live links filled in. Lives in memory only; its repr hides content."""
+
+    attempt_id: AttemptId
+    notification_id: NotificationId
+    tenant: TenantId
+    channel: ChannelName
+    target: Target
+    parts: Mapping[str, str]  #: "subject", "html", "text" · "text" · "payload"
+    at: datetime
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.channel} {self.notification_id} attempt {self.attempt_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The receiver took it."""
+
+    provider_id: str | None = None
+    detail: str | None = None
+    delivered: bool = False  #: True when taking it is final (a callback answered 2xx)
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """One way to send. `send` is the only I/O; raises a DeliveryError subclass or returns a Receipt."""
+
+    name: ChannelName
+    parts: tuple[str, ...]
+
+    async def open(self) -> None:
+        """Prepare connections; called once on the engine's loop."""
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Hand the message over."""
+
+    async def close(self) -> None:
+        """Close what open() and send() hold."""
+
+
+class Preparer(Protocol):
+    """Claimed row → Delivery: render and fill in live links (raises RenderError, PermanentFailure)."""
+
+    def __call__(self, claimed: Claimed, attempt_id: AttemptId, now: datetime) -> Delivery: ...
+
+
+__all__ = [
+    "Channel",
+    "Clock",
+    "Delivery",
+    "EmailTarget",
+    "EndpointTarget",
+    "Hints",
+    "PolicySource",
+    "Preparer",
+    "Receipt",
+    "SmsTarget",
+    "Store",
+    "Target",
+]

@@ -1,0 +1,256 @@
+"""The store's questions, as Protocols: what can be asked inside a reading or writing transaction.
+
+Methods are the pipeline's questions, not CRUD. Every method made for a credential takes the tenant and filters by it in
+SQL (P11); the listed exceptions are claim, sweep and link look-up. No transaction spans I/O, rendering or more than
+500 rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from notifier.core.ids import (
+    AttemptId,
+    DecisionId,
+    EventId,
+    LaneId,
+    LinkId,
+    NotificationId,
+    OrderId,
+    OutletCode,
+    RecipientKey,
+    SessionId,
+    TenantId,
+)
+from notifier.core.model import (
+    ChannelName,
+    Claimed,
+    ClaimRequest,
+    Contact,
+    Event,
+    NewAttempt,
+    NewNotification,
+    NotificationStatus,
+    Outlet,
+    Settlement,
+)
+from notifier.core.orders import Decision, NumberState, Order
+from notifier.core.records import (
+    ApiKey,
+    AuditEntry,
+    LaneStats,
+    LinkRow,
+    QuarantineEntry,
+    SubjectState,
+    Swept,
+    UnknownAttempt,
+    WorkerSession,
+)
+
+
+class DirectoryReader(Protocol):
+    """Outlets and the people of them."""
+
+    def outlets(self, tenant: TenantId, codes: Sequence[OutletCode]) -> dict[OutletCode, Outlet]: ...
+    def contacts(self, tenant: TenantId, codes: Sequence[OutletCode]) -> dict[OutletCode, list[Contact]]: ...
+    def suppressed_addresses(self, tenant: TenantId) -> frozenset[tuple[ChannelName, str]]:
+        """Addresses that must not be written to any more (STOP, hard bounce, 410 for endpoints)."""
+
+
+class OrderReader(Protocol):
+    """Orders, links and decisions."""
+
+    def order(self, tenant: TenantId, order_id: OrderId) -> Order | None: ...
+    def orders_by_number(self, tenant: TenantId, numbers: Sequence[str]) -> dict[str, Order]:
+        """Newest order of each number."""
+
+    def order_version(self, tenant: TenantId, order_id: OrderId, version: int) -> Mapping[str, Any] | None:
+        """The order's data as it was in that version."""
+
+    def decision(self, tenant: TenantId, decision_id: DecisionId) -> Decision | None: ...
+    def link(self, link_id: LinkId) -> LinkRow | None:
+        """Look a link up by id; the token's signature was verified before (listed exception to the tenant rule)."""
+
+    def link_by_code(self, code_hash: str) -> LinkRow | None: ...
+    def number_state(self, tenant: TenantId, order_id: OrderId, key: RecipientKey) -> NumberState | None: ...
+    def open_numbers(self, tenant: TenantId, key: RecipientKey) -> list[NumberState]:
+        """Numbers of this person's other pending orders."""
+
+
+class EventReader(Protocol):
+    """Events and what became of them, for people entitled to see."""
+
+    def event(self, tenant: TenantId, event_id: EventId) -> Event | None: ...
+    def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
+        """By our id, or by the sender's id (newest)."""
+
+    def list_rows(
+        self, table: str, tenant: TenantId, *, start: int, limit: int, filters: Mapping[str, Any]
+    ) -> tuple[list[Mapping[str, Any]], int]:
+        """Rows of a listed table (events, notifications, attempts, orders, decisions, outlets, quarantine) and the total."""
+
+    def timeline(self, tenant: TenantId, event_id: EventId) -> list[Mapping[str, Any]]:
+        """Notifications of an event with attempts, statuses, reasons."""
+
+    def notification(self, tenant: TenantId, notification_id: NotificationId) -> Mapping[str, Any] | None: ...
+    def quarantined(self, tenant: TenantId, entry_id: str) -> QuarantineEntry | None: ...
+
+
+class AdminReader(Protocol):
+    """Configuration, keys, health."""
+
+    def policy_version(self) -> int: ...
+    def policy_text(self) -> tuple[int, str] | None:
+        """Newest applied notifier.toml and its number."""
+
+    def api_key(self, secret_hash: str) -> ApiKey | None: ...
+    def api_keys(self, tenant: TenantId | None = None) -> list[ApiKey]: ...
+    def lane_stats(self, now: datetime) -> list[LaneStats]: ...
+    def latencies(self, since: datetime) -> list[tuple[ChannelName, str, float]]:
+        """(channel, priority, seconds from acceptance to hand-over) of deliveries settled since."""
+
+    def schema_version(self) -> str | None: ...
+    def sessions(self) -> list[WorkerSession]: ...
+
+
+class Reader(DirectoryReader, OrderReader, EventReader, AdminReader, Protocol):
+    """Everything that can be asked in a reading transaction."""
+
+
+class IntakeWriter(Protocol):
+    """accept: identity, subjects, sequence, quarantine."""
+
+    def known_events(self, tenant: TenantId, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[EventId, str]]:
+        """(source, source id) → (event id, content hash) of what was accepted before."""
+
+    def lock_subjects(self, tenant: TenantId, subjects: Sequence[str]) -> dict[str, SubjectState]:
+        """Lock these subjects in sorted order (creating nothing); missing ones are absent from the answer.
+
+        On PostgreSQL two writers creating the same new subject are serialised too (advisory lock or insert-first).
+        """
+
+    def save_subjects(self, states: Sequence[SubjectState]) -> None: ...
+    def save_events(self, events: Sequence[Event]) -> None: ...
+    def save_quarantine(self, entries: Sequence[QuarantineEntry]) -> None: ...
+    def mark_released(self, tenant: TenantId, entry_id: str, event_id: EventId, now: datetime) -> bool: ...
+    def lock_order(self, tenant: TenantId, order_id: OrderId) -> Order | None:
+        """Read an order for change (row lock on PostgreSQL; SQLite's write transaction already is one)."""
+
+    def save_order(self, order: Order) -> None:
+        """Insert or update by id; keeps the data of each version."""
+
+
+class RoutingWriter(Protocol):
+    """route: take unrouted events, store all notifications in one transaction."""
+
+    def take_unrouted(self, limit: int) -> list[Event]:
+        """Oldest unrouted events, locked (SKIP LOCKED on PostgreSQL)."""
+
+    def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
+        """(channel, address) of notifications of that kind about that subject which were not suppressed."""
+
+    def save_notifications(self, notifications: Sequence[NewNotification]) -> int:
+        """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns how many are new and due."""
+
+    def mark_routed(self, event_ids: Sequence[EventId], now: datetime) -> None: ...
+    def cancel_due(
+        self,
+        tenant: TenantId,
+        subject: str,
+        kinds: Sequence[str],
+        channels: Sequence[ChannelName],
+        reason: str,
+        now: datetime,
+    ) -> int:
+        """Cancel what is still due about a subject on these channels (withdrawn, superseded, alert closed before it
+        went out). Receivers of callbacks hear every event, so callers name people's channels only."""
+
+    def save_number_state(self, state: NumberState) -> None:
+        """Insert if absent (first writer wins)."""
+
+    def revoke_links(self, tenant: TenantId, object: str, now: datetime) -> int: ...
+
+
+class DeliveryWriter(Protocol):
+    """claim, attempt, settle, sweep."""
+
+    def start_session(self, session: WorkerSession) -> None: ...
+    def beat_session(self, session: SessionId, now: datetime) -> bool:
+        """Move the heartbeat; False when the session was declared dead meanwhile (fencing)."""
+
+    def end_session(self, session: SessionId, now: datetime) -> int:
+        """Return claimed rows without attempt to due and remove the session. Returns how many."""
+
+    def claim(self, request: ClaimRequest, now: datetime) -> list[Claimed]:
+        """Take due rows: ready lanes round-robin by tenant, then at most `per_lane` from each (SKIP LOCKED)."""
+
+    def release(self, session: SessionId, ids: Sequence[NotificationId], now: datetime) -> None: ...
+    def save_attempts(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
+        """Commit attempt rows for notifications still claimed by the session; returns those that may be sent."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Close attempts and move notifications, in bulk. A late outcome updates its own attempt, never a notification
+        that has moved on."""
+
+    def sweep(self, now: datetime, dead_before: datetime) -> Swept:
+        """Bury dead sessions and free their rows; expire what is past its life."""
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """When the earliest waiting row becomes due, over ready lanes."""
+
+    def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None: ...
+    def advance(self, attempt: AttemptId, status: NotificationStatus, code: str | None, now: datetime) -> bool:
+        """A provider call-back moves the attempt's notification forward only."""
+
+    def resolve_unknown(
+        self,
+        attempt: AttemptId,
+        status: NotificationStatus,
+        due_at: datetime | None,
+        provider_id: str | None,
+        reason: str | None,
+        now: datetime,
+    ) -> bool:
+        """Move a notification out of `unknown` after a look-up (to sent, due, failed or expired), if it still is."""
+
+    def open_unknowns(self, channel: ChannelName, now: datetime, limit: int) -> list[UnknownAttempt]:
+        """Attempts of unknown outcome whose time to be looked up has come; moves that time on, so that two workers
+        do not ask about the same one at once."""
+
+
+class ActWriter(Protocol):
+    """act: what people do by link."""
+
+    def save_decision(self, decision: Decision) -> bool:
+        """Insert; False when that form (nonce) was already used for this order."""
+
+    def decision_by_nonce(self, tenant: TenantId, order_id: OrderId, nonce: str) -> Decision | None: ...
+    def count_wrong_number(self, tenant: TenantId, order_id: OrderId, key: RecipientKey, nonce: str, limit: int) -> int:
+        """One conditional UPDATE: add a wrong try unless this nonce was the last counted or the limit is reached.
+        Returns the tries counted so far."""
+
+    def save_audit(self, entries: Sequence[AuditEntry]) -> None: ...
+
+
+class AdminWriter(Protocol):
+    """Configuration, directory, keys."""
+
+    def save_policy(self, text: str, applied_by: str, now: datetime) -> int:
+        """Store as the next numbered version, tenants rows included; returns the number."""
+
+    def save_tenants(self, names: Mapping[TenantId, str]) -> None: ...
+    def save_outlets(self, outlets: Sequence[Outlet]) -> tuple[int, int]:
+        """Upsert by (tenant, code); returns (created, changed)."""
+
+    def save_contacts(self, contacts: Sequence[Contact]) -> tuple[int, int]:
+        """Upsert recipients by (tenant, normalised email or phone) and their role at the outlet; (created, changed)."""
+
+    def save_api_key(self, key: ApiKey) -> None: ...
+    def disable_api_key(self, key_id: str, now: datetime) -> bool: ...
+    def suppress_address(self, tenant: TenantId, channel: ChannelName, address: str, reason: str, now: datetime) -> None: ...
+
+
+class Writer(Reader, IntakeWriter, RoutingWriter, DeliveryWriter, ActWriter, AdminWriter, Protocol):
+    """Everything that can be done in a writing transaction."""
