@@ -90,7 +90,9 @@ class Settings(BaseModel):
     def _long_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for position, key in enumerate(value, 1):
             if len(decode_key(key.get_secret_value())) < MIN_KEY_BYTES:
-                raise ValueError(f"key {position} is shorter than {MIN_KEY_BYTES} bytes; make one with `notifier keys link`")
+                raise ValueError(
+                    f"key {position} is shorter than {MIN_KEY_BYTES} bytes; make one with `notifier keys link`"
+                )
         return value
 
     @property

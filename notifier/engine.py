@@ -129,7 +129,12 @@ class Engine:
             await self._close()
 
     def _timers(self) -> list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]]:
-        return [(HEARTBEAT, self._beat), (SWEEP_EVERY, self._sweep), (LOOK_UP_EVERY, self._look_up), (FOLLOW_POLICY_EVERY, self._follow)]
+        return [
+            (HEARTBEAT, self._beat),
+            (SWEEP_EVERY, self._sweep),
+            (LOOK_UP_EVERY, self._look_up),
+            (FOLLOW_POLICY_EVERY, self._follow),
+        ]
 
     async def _every(self, seconds: float, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:

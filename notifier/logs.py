@@ -14,7 +14,9 @@ from typing import Any
 
 import structlog
 
-SECRET_FIELDS = frozenset({"token", "code", "number", "secret", "password", "authorization", "key", "signature", "body"})
+SECRET_FIELDS = frozenset(
+    {"token", "code", "number", "secret", "password", "authorization", "key", "signature", "body"}
+)
 _LINK = re.compile(r"/(l|s)/[A-Za-z0-9_~-]{8,}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+|nk_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 

@@ -73,7 +73,9 @@ class Pipeline:
         """Take events in. When this returns, what it calls accepted is committed (P1); one bad event fails alone (P8)."""
         now = self.clock()
         readings = [(index, read(item, credential, now, self.adapt_record), item) for index, item in enumerate(items)]
-        answers = [answer for chunk in _chunks(readings, ACCEPT_CHUNK) for answer in self._accept(chunk, credential, now)]
+        answers = [
+            answer for chunk in _chunks(readings, ACCEPT_CHUNK) for answer in self._accept(chunk, credential, now)
+        ]
         if any(answer.status is acceptance.AnswerStatus.ACCEPTED for answer in answers):
             self.hints.route()
         return answers

@@ -162,5 +162,3 @@ class Planner:
 
 def _contacts(tx: Reader, event: Event, codes: list[OutletCode]):  # type: ignore[no-untyped-def]
     return tuple(contact for found in tx.contacts(event.tenant, codes).values() for contact in found)
-
-

@@ -57,6 +57,7 @@ class EmailTarget:
     sender: str  #: RFC 5322 mailbox, e.g. 'Coolr <alerts@example.com>'
     reply_to: str = ""
     message_id: str = ""  #: stable over retries, e.g. "<notification id@host>"
+    headers: tuple[tuple[str, str], ...] = ()  #: more header fields, e.g. X-Coolr-Type
 
 
 @dataclass(frozen=True, slots=True)

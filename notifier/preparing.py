@@ -24,6 +24,7 @@ from notifier.ports import Delivery, EmailTarget, EndpointTarget, SmsTarget, Tar
 
 log = structlog.get_logger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class Senders:
     """The deployment's defaults for what a tenant does not name."""

@@ -122,7 +122,9 @@ class Reader(DirectoryReader, OrderReader, EventReader, AdminReader, Protocol):
 class IntakeWriter(Protocol):
     """accept: identity, subjects, sequence, quarantine."""
 
-    def known_events(self, tenant: TenantId, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[EventId, str]]:
+    def known_events(
+        self, tenant: TenantId, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[EventId, str]]:
         """(source, source id) → (event id, content hash) of what was accepted before."""
 
     def lock_subjects(self, tenant: TenantId, subjects: Sequence[str]) -> dict[str, SubjectState]:
@@ -249,7 +251,9 @@ class AdminWriter(Protocol):
 
     def save_api_key(self, key: ApiKey) -> None: ...
     def disable_api_key(self, key_id: str, now: datetime) -> bool: ...
-    def suppress_address(self, tenant: TenantId, channel: ChannelName, address: str, reason: str, now: datetime) -> None: ...
+    def suppress_address(
+        self, tenant: TenantId, channel: ChannelName, address: str, reason: str, now: datetime
+    ) -> None: ...
 
 
 class Writer(Reader, IntakeWriter, RoutingWriter, DeliveryWriter, ActWriter, AdminWriter, Protocol):

@@ -27,7 +27,6 @@ from notifier.core.ids import (
 )
 
 
-
 class EventType(StrEnum):
     """CloudEvents `type` of everything we accept or produce."""
 

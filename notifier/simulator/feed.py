@@ -38,7 +38,13 @@ def feed(
         for batch in _batches(sendings):
             _wait_until(began + (batch[0].at - origin) * pace)
             for sending, answer in zip(batch, _send(batch, client, keys, publish), strict=True):
-                line = {"at": sending.at, "tenant": sending.tenant, "how": sending.how, "wave": sending.wave, "body": sending.body}
+                line = {
+                    "at": sending.at,
+                    "tenant": sending.tenant,
+                    "how": sending.how,
+                    "wave": sending.wave,
+                    "body": sending.body,
+                }
                 file.write(json.dumps({**line, "answer": answer}) + "\n")
             sent += len(batch)
             progress(sent)

@@ -279,7 +279,9 @@ class _Hour:
         at = self.random.uniform(0, HOUR)
         good = self.event(at, store, "image.processed", {"image_id": f"I{self.key()}"}).body
         yield Sending(at, store.tenant, "event", good)  # taken_at and image are missing
-        yield Sending(at + 1, store.tenant, "event", {**good, "id": good["id"] + "-r", "type": "coolr.decision.recorded"})
+        yield Sending(
+            at + 1, store.tenant, "event", {**good, "id": good["id"] + "-r", "type": "coolr.decision.recorded"}
+        )
         yield Sending(at + 2, store.tenant, "event", {**good, "id": good["id"] + "-t", "tenant": "somebody-else"})
         yield from self.changed_repeat(store, at)
 

@@ -51,7 +51,8 @@ def stores() -> tuple[Store, ...]:
     """Return the outlets in file order."""
     with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
         return tuple(
-            Store(row["Tenant"], row["Code"], row["Name"], row["Market"], row["Country"]) for row in csv.DictReader(file)
+            Store(row["Tenant"], row["Code"], row["Name"], row["Market"], row["Country"])
+            for row in csv.DictReader(file)
         )
 
 

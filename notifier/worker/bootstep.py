@@ -95,5 +95,3 @@ class DeliveryEngineStep(bootsteps.StartStopStep):  # type: ignore[misc]  # cele
 
 
 app.steps["worker"].add(DeliveryEngineStep)
-
-

@@ -7,6 +7,7 @@ import threading
 
 from notifier.bootstrap import System, build
 from notifier.config import load
+from notifier.worker.app import app
 
 _lock = threading.Lock()
 _built: tuple[int, System] | None = None
@@ -17,8 +18,13 @@ def system() -> System:
     global _built
     with _lock:
         if _built is None or _built[0] != os.getpid():
-            _built = (os.getpid(), build(load(os.environ)))
+            _built = (os.getpid(), build(load(os.environ), os.environ, _publish))
         return _built[1]
+
+
+def _publish(task: str) -> None:
+    """Send a hint; the broker is tried once, since a hint may be lost and the thread must go on."""
+    app.send_task(task, retry=False, ignore_result=True, expires=30)
 
 
 def forget() -> None:

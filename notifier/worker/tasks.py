@@ -39,7 +39,9 @@ def _consume(items: list[RawItem], tenant: str) -> None:
     system = current.system()
     credential = system.celery_credential(tenant)
     if credential is None:
-        log.error("no key named celery for this tenant; the events were refused", action="consume_refused", tenant=tenant)
+        log.error(
+            "no key named celery for this tenant; the events were refused", action="consume_refused", tenant=tenant
+        )
         return
     for answer in system.pipeline.accept(items, credential):
         if answer.reason:

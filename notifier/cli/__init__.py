@@ -1,0 +1,41 @@
+"""The command line `notifier`: one sub-application per subject, each in its own module.
+
+Prints for people by default and JSON with `--json`; event data is escaped for terminals. Exit codes: 0 done,
+1 something was wrong with the input (it says what), 2 wrong usage, 3 a needed part is not reachable.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from notifier.cli import config, data, demo, inspect, keys, orders, quarantine, run
+from notifier.cli.printing import fail
+from notifier.errors import ConfigError, StoreError
+
+app = typer.Typer(
+    name="notifier",
+    help="Turns Coolr's cooler events into delivered messages with links people can act on.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for module in (run, demo, data, inspect, orders):
+    module.register(app)
+app.add_typer(config.app, name="config", help="Check and apply notifier.toml.")
+app.add_typer(keys.app, name="keys", help="API keys and link keys.")
+app.add_typer(quarantine.app, name="quarantine", help="Events that could not be accepted.")
+
+
+def main() -> None:
+    """Entry point: what a person can act on is printed as a sentence, never as a traceback."""
+    try:
+        app()
+    except ConfigError as error:
+        for problem in error.problems:
+            fail(str(problem), leave=False)
+        sys.exit(1)
+    except StoreError as error:
+        fail(f"database: {error}", leave=False)
+        sys.exit(3)

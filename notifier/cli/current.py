@@ -1,0 +1,36 @@
+"""The system a command works on, built from the environment when first needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from notifier.bootstrap import System, build
+from notifier.config import load
+from notifier.logs import set_up
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, completed by that of a running embedded system in the data folder (`notifier up` wrote it)."""
+    folder = Path(os.environ.get("NOTIFIER_DATA_DIR", ".notifier"))
+    from notifier.embedded.system import recorded_environment
+
+    return {**recorded_environment(folder), **os.environ}
+
+
+@cache
+def system() -> System:
+    """Return the system for commands: logs as text on stderr, hints published when there is a broker."""
+    environ = environment()
+    settings = load(environ)
+    set_up("text", "WARNING")
+
+    def publish(task: str) -> None:
+        from notifier.worker.app import app
+
+        app.conf.broker_url = settings.broker_url
+        app.send_task(task, retry=False, ignore_result=True, expires=30)
+
+    return build(settings, environ, publish)

@@ -1,0 +1,132 @@
+"""For the operator at 3 a.m.: /healthz (alive), /readyz (able to work, and if not, what is missing), /metrics.
+
+Liveness asks nothing of others, so that a database outage does not restart the web. Metrics are read from the
+database when asked for, so that every process of the system is in them; behind a key, or from loopback only.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from notifier.core.records import LaneStats
+from notifier.engine import DEAD_AFTER
+from notifier.errors import StoreError
+from notifier.ports import Clock, Store
+
+LATENCY_BUCKETS = (0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)  #: seconds
+LATENCY_WINDOW = timedelta(minutes=15)
+LOOPBACK = ("127.0.0.1", "::1", "testclient")
+
+
+def create_router(store: Store, clock: Clock, metrics_key: str, expected_schema: str | None) -> APIRouter:
+    """Return the routes; `expected_schema` is the migration this code was written for."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz", response_class=PlainTextResponse, summary="This process is alive")
+    def healthz() -> str:
+        return "ok\n"
+
+    @router.get("/readyz", summary="The parts this process needs are there")
+    def readyz() -> JSONResponse:
+        missing = _missing(store, clock(), expected_schema)
+        body = {"ready": not missing, "missing": missing}
+        return JSONResponse(body, 503 if missing else 200, headers={"Cache-Control": "no-store"})
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+    def metrics(request: Request) -> Response:
+        if not _may_read(request, metrics_key):
+            return PlainTextResponse("a metrics key is needed: Authorization: Bearer ...\n", 401)
+        registry = CollectorRegistry()
+        registry.register(_Collector(store, clock))
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _missing(store: Store, now: datetime, expected_schema: str | None) -> list[str]:
+    try:
+        with store.read() as tx:
+            schema, sessions, policy = tx.schema_version(), tx.sessions(), tx.policy_version()
+    except StoreError as error:
+        return [f"database: {error}"]
+    missing = []
+    if schema != expected_schema:
+        missing.append(
+            f"database schema is {schema or 'missing'}, this version needs {expected_schema}: run `notifier migrate`"
+        )
+    if not policy:
+        missing.append("no configuration applied yet: run `notifier config apply`")
+    if not any(session.heartbeat_at > now - DEAD_AFTER for session in sessions):
+        missing.append("no delivery worker has reported in the last 10 s: accepted events wait")
+    return missing
+
+
+def _may_read(request: Request, key: str) -> bool:
+    if not key:
+        return request.client is not None and request.client.host in LOOPBACK
+    given = request.headers.get("authorization", "").removeprefix("Bearer ")
+    return hmac.compare_digest(given.encode(), key.encode())
+
+
+class _Collector:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def collect(self) -> list[Metric]:
+        now = self._clock()
+        with self._store.read() as tx:
+            stats, latencies = tx.lane_stats(now), tx.latencies(now - LATENCY_WINDOW)
+            sessions = sum(session.heartbeat_at > now - DEAD_AFTER for session in tx.sessions())
+        workers = GaugeMetricFamily("notifier_delivery_workers", "Delivery workers with a fresh heartbeat")
+        workers.add_metric([], sessions)
+        return [*_lane_metrics(stats, now), _histogram(latencies), workers]
+
+
+def _lane_metrics(stats: list[LaneStats], now: datetime) -> list[Metric]:
+    questions: tuple[tuple[str, str, Callable[[LaneStats], float]], ...] = (
+        ("notifier_due", "Notifications waiting to be sent now", lambda stat: stat.due),
+        (
+            "notifier_oldest_due_age_seconds",
+            "Age of the oldest one waiting",
+            lambda stat: _age(stat.oldest_due_at, now),
+        ),
+        ("notifier_claimed", "Notifications in the hands of a worker", lambda stat: stat.claimed),
+        ("notifier_sent", "Notifications handed over so far", lambda stat: stat.sent),
+        ("notifier_failed", "Notifications given up", lambda stat: stat.failed),
+        ("notifier_unknown", "Notifications whose answer was lost", lambda stat: stat.unknown),
+    )
+    return [_gauge(name, text, stats, read) for name, text, read in questions]
+
+
+def _gauge(name: str, text: str, stats: list[LaneStats], read: Callable[[LaneStats], float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["channel", "priority"])
+    for stat in stats:
+        family.add_metric([stat.channel.value, stat.priority], read(stat))
+    return family
+
+
+def _age(moment: datetime | None, now: datetime) -> float:
+    return max(0.0, (now - moment).total_seconds()) if moment else 0.0
+
+
+def _histogram(latencies: list[tuple[str, str, float]]) -> Metric:  # type: ignore[type-arg]
+    family = HistogramMetricFamily(
+        "notifier_handover_seconds",
+        "Seconds from acceptance of the event to hand-over, last 15 minutes",
+        labels=["channel", "priority"],
+    )
+    groups: dict[tuple[str, str], list[float]] = {}
+    for channel, priority, seconds in latencies:
+        groups.setdefault((str(channel), priority), []).append(seconds)
+    for labels, values in groups.items():
+        buckets = [(str(bound), float(sum(value <= bound for value in values))) for bound in LATENCY_BUCKETS]
+        family.add_metric(list(labels), [*buckets, ("+Inf", float(len(values)))], sum(values))
+    return family

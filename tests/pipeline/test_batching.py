@@ -1,0 +1,43 @@
+"""Group commits: what waits goes together, and everybody gets his own answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from notifier.batching import Batcher
+
+
+def test_what_arrives_during_a_flush_goes_together_in_the_next() -> None:
+    batches: list[list[int]] = []
+
+    async def commit(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        await asyncio.sleep(0.01)
+        return [item * 10 for item in items]
+
+    async def run() -> list[int]:
+        batcher = Batcher[int, int](commit, largest=4)
+        first = asyncio.create_task(batcher.add(0))
+        await asyncio.sleep(0.001)
+        return [*await asyncio.gather(*(batcher.add(number) for number in range(1, 7))), await first]
+
+    assert asyncio.run(run()) == [10, 20, 30, 40, 50, 60, 0]
+    assert batches == [[0], [1, 2, 3, 4], [5, 6]]
+
+
+def test_a_failed_flush_fails_its_own_waiters_only() -> None:
+    async def commit(items: Sequence[str]) -> Sequence[str]:
+        if "bad" in items:
+            raise RuntimeError("store away")
+        return items
+
+    async def run() -> str:
+        batcher = Batcher[str, str](commit)
+        with pytest.raises(RuntimeError, match="store away"):
+            await batcher.add("bad")
+        return await batcher.add("good")
+
+    assert asyncio.run(run()) == "good"
