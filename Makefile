@@ -35,15 +35,15 @@ $(VENV)/bin/python:
 # A stamp is newer than the files it was made from, so a second `make` installs nothing.
 $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) ..."
-	$(PIP) install $(EXACT) requirements.lock $(EXACT) requirements-build.lock
-	$(PIP) install $(EDITABLE)
+	@$(PIP) install $(EXACT) requirements.lock $(EXACT) requirements-build.lock
+	@$(PIP) install $(EDITABLE)
 	@touch $@
 
 # requirements-dev.lock holds all of the other two at the same versions (a test says so).
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing into $(VENV) ..."
-	$(PIP) install $(EXACT) requirements-dev.lock
-	$(PIP) install $(EDITABLE)
+	@$(PIP) install $(EXACT) requirements-dev.lock
+	@$(PIP) install $(EDITABLE)
 	@touch $(VENV)/.runtime $@
 
 lock:

@@ -6,11 +6,12 @@ import pytest
 
 from tests.peers.policy import MISSING
 
+# process first: the others import it, and pytest wants to rewrite its assertions before that.
 pytest_plugins = [
+    "tests.peers.process",
     "tests.peers.browser",
     "tests.peers.mail",
     "tests.peers.postgres",
-    "tests.peers.process",
     "tests.peers.twilio_mock",
 ]
 

