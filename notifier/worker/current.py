@@ -6,7 +6,7 @@ import os
 import threading
 
 from notifier.bootstrap import System, build
-from notifier.config import load
+from notifier.config import Settings, load
 from notifier.worker.app import app
 
 _lock = threading.Lock()
@@ -18,8 +18,13 @@ def system() -> System:
     global _built
     with _lock:
         if _built is None or _built[0] != os.getpid():
-            _built = (os.getpid(), build(load(os.environ), os.environ, _publish))
+            _built = (os.getpid(), build_for_publishing(load(os.environ)))
         return _built[1]
+
+
+def build_for_publishing(settings: Settings) -> System:
+    """Return a system whose hints go to the broker."""
+    return build(settings, os.environ, _publish)
 
 
 def _publish(task: str) -> None:
