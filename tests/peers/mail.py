@@ -7,6 +7,7 @@ import email.policy
 import os
 import shutil
 import ssl
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ import pytest
 import trustme
 
 from tests.peers.policy import require_peer
-from tests.peers.process import NOBODY, answers, find_free_port, running, wait_until
+from tests.peers.process import NOBODY, Argument, answers, find_free_port, running, wait_until
 
 NOBODY_ID = 65534
 
@@ -119,8 +120,17 @@ def postfix() -> Iterator[Postfix]:
         authority = _write_certificate(folder)
         trust = ssl.create_default_context()
         authority.configure_trust(trust)
-        with running([str(program), "-c", folder / "etc", "start-fg"], lambda: answers(port), log=folder / "start.log"):
+        # `postfix start-fg` would leave a shell between us and the master, and the shell alone would be stopped.
+        subprocess.run([str(program), "-c", folder / "etc", "check"], check=True, capture_output=True, timeout=30)
+        # The master changes its user id on start, which drops the death signal: timeout keeps it and passes it on.
+        master: list[Argument] = ["timeout", "1h", _daemons(folder) / "master", "-s", "-c", folder / "etc"]
+        with running(master, lambda: answers(port), log=folder / "start.log"):
             yield Postfix(port, folder, trust, folder / "ca.pem")
+
+
+def _daemons(folder: Path) -> Path:
+    command: list[Argument] = ["postconf", "-c", folder / "etc", "-h", "daemon_directory"]
+    return Path(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip())
 
 
 def _write_configuration(folder: Path, port: int) -> None:
@@ -170,11 +180,10 @@ def _start_sink(program: str, flags: tuple[str, ...], stack: ExitStack) -> Sink:
     folder.chmod(0o755)
     dump = folder / "mails"
     dump.mkdir()
-    user: tuple[str, ...] = ()
-    if os.geteuid() == 0:
-        os.chown(dump, NOBODY_ID, NOBODY_ID)
-        user = ("-u", NOBODY)
+    user = NOBODY if os.geteuid() == 0 else None  # smtp-sink refuses to run as root
+    if user:
+        shutil.chown(dump, user)
     port = find_free_port()
-    command = [program, *user, "-d", f"{dump}/%M.", *flags, f"127.0.0.1:{port}", "100"]
-    stack.enter_context(running(command, lambda: answers(port), log=folder / "log"))
+    command = [program, "-d", f"{dump}/%M.", *flags, f"127.0.0.1:{port}", "100"]
+    stack.enter_context(running(command, lambda: answers(port), log=folder / "log", user=user))
     return Sink(port, dump)

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from tests.peers.policy import require_peer
-from tests.peers.process import NOBODY, running
+from tests.peers.process import NOBODY, Argument, running
 
 _numbers = itertools.count(1)
 
@@ -34,7 +34,7 @@ def postgres_server() -> Iterator[str]:
             shutil.chown(folder, user)
         _initialise(programs, folder, user)
         options = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"]
-        command = [programs / "postgres", "-D", f"{folder}/data", "-k", folder, "-h", "", *options]
+        command: list[Argument] = [programs / "postgres", "-D", f"{folder}/data", "-k", folder, "-h", "", *options]
         log = Path(folder, "log")
         # SIGINT is PostgreSQL's "fast shutdown"; on SIGTERM it would wait for clients.
         with running(command, lambda: _accepts(folder), log=log, user=user, stop_signal=signal.SIGINT):
@@ -62,7 +62,16 @@ def _programs() -> Path | None:
 
 
 def _initialise(programs: Path, folder: str, user: str | None) -> None:
-    command = [programs / "initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "--no-sync"]
+    command: list[Argument] = [
+        programs / "initdb",
+        "-D",
+        f"{folder}/data",
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "--no-sync",
+    ]
     subprocess.run([*command, "--no-locale", "-E", "UTF8"], check=True, capture_output=True, user=user, timeout=60)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 PR_SET_PDEATHSIG = 1
+Argument = str | Path
 NOBODY = "nobody"  #: some servers refuse to run as root
 
 
@@ -49,7 +50,7 @@ def wait_until(ready: Callable[[], bool], what: str, seconds: float = 20.0) -> N
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str | Path],
+    command: Sequence[Argument],
     ready: Callable[[], bool],
     *,
     log: Path,

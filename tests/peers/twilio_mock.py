@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.policy import require_peer
-from tests.peers.process import answers, find_free_port, running
+from tests.peers.process import Argument, answers, find_free_port, running
 
 NODE = Path(__file__).parent / "node"
 PRISM = NODE / "node_modules/@stoplight/prism-cli/dist/index.js"
@@ -28,7 +28,7 @@ def node_peers() -> Path:
 def prism_twilio(node_peers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of the mock. It checks paths, credentials and fields, and always answers with Twilio's example."""
     port = find_free_port()
-    command = ["node", PRISM, "mock", "-h", "127.0.0.1", "-p", str(port), "--errors", DESCRIPTION]
+    command: list[Argument] = ["node", PRISM, "mock", "-h", "127.0.0.1", "-p", str(port), "--errors", DESCRIPTION]
     log = tmp_path_factory.mktemp("prism") / "log"
     with running(command, lambda: answers(port), log=log):
         yield f"http://127.0.0.1:{port}"
