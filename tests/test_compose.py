@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import jsonschema.protocols
-import jsonschema.validators
 import pytest
 import yaml
 
@@ -39,18 +37,14 @@ def schema(node_peers: Path) -> dict[str, Any]:
     return document
 
 
-def _validator(schema: dict[str, Any]) -> jsonschema.protocols.Validator:
-    return jsonschema.validators.validator_for(schema)(schema)
-
-
 def test_compose_file_is_valid_by_the_specifications_schema(compose: dict[str, Any], schema: dict[str, Any]) -> None:
-    _validator(schema).validate(compose)
+    jsonschema.Draft7Validator(schema).validate(compose)
 
 
 def test_the_schema_would_notice_a_misspelt_key(compose: dict[str, Any], schema: dict[str, Any]) -> None:
     compose["services"]["web"]["healtcheck"] = compose["services"]["web"].pop("healthcheck")
     with pytest.raises(jsonschema.ValidationError, match="healtcheck"):
-        _validator(schema).validate(compose)
+        jsonschema.Draft7Validator(schema).validate(compose)
 
 
 def test_compose_file_is_understood_by_docker_compose_where_it_is_installed(tmp_path: Path) -> None:
