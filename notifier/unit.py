@@ -111,6 +111,9 @@ class AdminReader(Protocol):
     def latencies(self, since: datetime) -> list[tuple[ChannelName, str, float]]:
         """(channel, priority, seconds from acceptance to hand-over) of deliveries settled since."""
 
+    def count_unrouted(self) -> int:
+        """How many accepted events wait for routing."""
+
     def schema_version(self) -> str | None: ...
     def sessions(self) -> list[WorkerSession]: ...
 

@@ -54,7 +54,11 @@ def _report(reports: list[Any], as_json: bool) -> None:
     for report in reports if not as_json else []:
         say(f"{safe(report.file)}: {report.created} new, {report.changed} changed, {report.unchanged} as before")
         if report.problems:
-            print_table(f"{len(report.problems)} rows not imported", [p.facts() for p in report.problems], ["row", "column", "reason"])
+            print_table(
+                f"{len(report.problems)} rows not imported",
+                [p.facts() for p in report.problems],
+                ["row", "column", "reason"],
+            )
     if any(report.problems for report in reports):
         raise typer.Exit(1)
 
@@ -88,7 +92,9 @@ def send(
 
 def simulate(
     seed: int = 1,
-    minutes: Annotated[float, typer.Option(min=0.0, max=600, help="Real minutes the simulated hour takes; 0 = at once.")] = 6.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, max=600, help="Real minutes the simulated hour takes; 0 = at once.")
+    ] = 6.0,
 ) -> None:
     """Feed the running embedded system one hour of a fleet of coolers (twenty outlets, two tenants)."""
     from notifier.embedded.demo_fleet import feed_fleet

@@ -1,0 +1,64 @@
+"""Addresses: normal forms, what is allowed, and the masked form in which people see them (P10).
+
+E-mail by email-validator without DNS; phone numbers by phonenumbers (ITU E.164). Two spellings of one address have one
+normal form, since "once per address" (P2) hangs on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+from phonenumbers import NumberParseException, PhoneNumberType
+
+from notifier.core.model import Suppression
+
+PREMIUM = (PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST)
+MOST_LENGTH = 320  #: characters of an address; RFC 5321: 64 + 1 + 255
+
+
+class AddressError(ValueError):
+    """The address cannot be used; `reason` is the Suppression that says why."""
+
+    def __init__(self, reason: Suppression, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def normalise_email(text: str) -> str:
+    """Return the normal form: lower-case, internationalised domain in ASCII. Raises AddressError."""
+    if len(text) > MOST_LENGTH:
+        raise AddressError(Suppression.BAD_ADDRESS, "the e-mail address is too long")
+    try:
+        parsed = validate_email(text.strip(), check_deliverability=False, test_environment=True), check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise AddressError(Suppression.BAD_ADDRESS, str(error)) from None
+    return f"{parsed.local_part}@{parsed.ascii_domain}".lower()
+
+
+def normalise_phone(text: str, region: str | None = None, allowed: Collection[str] = ()) -> str:
+    """Return E.164. `region` reads national numbers; `allowed` countries (ISO 3166), () = any. Raises AddressError."""
+    try:
+        parsed = phonenumbers.parse(text[:50], region or None)
+    except NumberParseException as error:
+        raise AddressError(Suppression.BAD_ADDRESS, f"not a phone number: {error}") from None
+    if not phonenumbers.is_possible_number(parsed):
+        raise AddressError(Suppression.BAD_ADDRESS, "no phone number has this form")
+    if phonenumbers.number_type(parsed) in PREMIUM:
+        raise AddressError(Suppression.PREMIUM_NUMBER, "premium numbers are never written to")
+    country = phonenumbers.region_code_for_number(parsed) or ""
+    codes = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
+    if allowed and country not in allowed and not (not country and set(codes) & set(allowed)):
+        raise AddressError(Suppression.COUNTRY_NOT_ALLOWED, f"numbers of {country or 'that country'} are not allowed")
+    return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
+
+
+def mask(address: str) -> str:
+    """Return what people may see of an address: enough to recognise one's own, too little to write to."""
+    if "@" in address:
+        local, _, domain = address.rpartition("@")
+        return f"{local[:1]}…@{domain}"
+    if address.startswith("+"):
+        return f"{address[:3]}…{address[-2:]}"
+    return address

@@ -1,0 +1,89 @@
+"""accept: what is known, the subjects' locks and sequences, events and quarantine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select, text, tuple_
+
+from notifier.core.ids import EventId, TenantId
+from notifier.core.model import Event
+from notifier.core.records import QuarantineEntry, SubjectState
+from notifier.store.base import Base, chunks
+from notifier.store.rows import event_row
+from notifier.store.tables import events, quarantine, subjects
+
+
+class IntakeWrites(Base):
+    """The accept transaction."""
+
+    def lock_subjects(self, tenant: TenantId, names: Sequence[str]) -> dict[str, SubjectState]:
+        """Lock these subjects in sorted order, new ones too; missing ones are absent from the answer."""
+        wanted = sorted(set(names))
+        if self.on_postgresql:
+            # A row that does not exist cannot be locked: an advisory lock per name serialises its creation too.
+            for name in wanted:
+                self.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(tenant, name)})
+        found: dict[str, SubjectState] = {}
+        for some in chunks(wanted):
+            query = select(subjects).where(subjects.c.tenant == tenant, subjects.c.subject.in_(some))
+            for row in self.connection.execute(query):
+                found[row.subject] = SubjectState(tenant, row.subject, row.source, row.sequence, row.state)
+        return found
+
+    def known_events(
+        self, tenant: TenantId, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[EventId, str]]:
+        """(source, source id) → (event id, content hash) of what was accepted before."""
+        found: dict[tuple[str, str], tuple[EventId, str]] = {}
+        for some in chunks(list(dict.fromkeys(keys)), 200):
+            query = select(events.c.source, events.c.source_id, events.c.id, events.c.content_hash).where(
+                events.c.tenant == tenant, tuple_(events.c.source, events.c.source_id).in_(some)
+            )
+            for source, source_id, event_id, content_hash in self.connection.execute(query):
+                found[source, source_id] = (EventId(event_id), content_hash)
+        return found
+
+    def save_subjects(self, states: Sequence[SubjectState]) -> None:
+        """Insert or replace."""
+        rows = [
+            {
+                "tenant": state.tenant,
+                "subject": state.subject,
+                "source": state.source,
+                "sequence": state.sequence,
+                "state": dict(state.state),
+            }
+            for state in states
+        ]
+        self.upsert(subjects, rows, ["tenant", "subject"])
+
+    def save_events(self, new: Sequence[Event]) -> None:
+        """Insert accepted events."""
+        if new:
+            self.connection.execute(events.insert(), [event_row(event) for event in new])
+
+    def save_quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
+        """Keep invalid events."""
+        if entries:
+            rows = [
+                {name: getattr(entry, name) for name in [column.name for column in quarantine.c]} for entry in entries
+            ]
+            self.connection.execute(quarantine.insert(), rows)
+
+    def mark_released(self, tenant: TenantId, entry_id: str, event_id: EventId, now: datetime) -> bool:
+        """An entry became an event; False when it was released before."""
+        query = (
+            quarantine.update()
+            .where(quarantine.c.tenant == tenant, quarantine.c.id == entry_id, quarantine.c.released_at.is_(None))
+            .values(released_at=now, released_event_id=event_id)
+        )
+        return self.connection.execute(query).rowcount == 1
+
+
+def _lock_key(tenant: TenantId, subject: str) -> int:
+    """A signed 64-bit number for PostgreSQL's advisory locks; a collision only serialises two subjects more."""
+    digest = hashlib.blake2b(f"{tenant}\0{subject}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

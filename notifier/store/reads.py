@@ -1,0 +1,209 @@
+"""What entitled people may see: lists with Coolr's paging, timelines. Addresses masked, no secrets (P10, P11)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select
+
+from notifier.core.addresses import mask
+from notifier.core.ids import EventId, NotificationId, TenantId
+from notifier.core.model import Event
+from notifier.core.records import QuarantineEntry
+from notifier.store.base import Base
+from notifier.store.rows import event_from
+from notifier.store.tables import attempts, decisions, events, notifications, orders, outlets, quarantine
+from notifier.store.types import UtcTime
+
+#: What may be listed: the columns shown, and the one that orders (newest first).
+LISTED: dict[str, tuple[Table, tuple[str, ...], str]] = {
+    "events": (
+        events,
+        ("id", "source", "source_id", "type", "subject", "time", "received_at", "sequence", "outlet", "routed_at"),
+        "id",
+    ),
+    "notifications": (
+        notifications,
+        (
+            "id",
+            "event_id",
+            "subject",
+            "kind",
+            "channel",
+            "purpose",
+            "address",
+            "rule",
+            "role",
+            "status",
+            "reason",
+            "due_at",
+            "expires_at",
+            "created_at",
+            "sent_at",
+            "tries",
+            "last_outcome",
+        ),
+        "id",
+    ),
+    "attempts": (
+        attempts,
+        (
+            "id",
+            "notification_id",
+            "number",
+            "started_at",
+            "finished_at",
+            "outcome",
+            "reason",
+            "detail",
+            "provider_code",
+            "provider_id",
+            "provider_status",
+        ),
+        "id",
+    ),
+    "orders": (
+        orders,
+        ("id", "number", "outlet", "status", "version", "deadline", "answer_by", "created_at", "decided_elsewhere"),
+        "id",
+    ),
+    "decisions": (
+        decisions,
+        (
+            "id",
+            "order_id",
+            "order_version",
+            "action",
+            "quantities",
+            "reason",
+            "decided_at",
+            "final_at",
+            "decided_by",
+            "via",
+        ),
+        "id",
+    ),
+    "outlets": (
+        outlets,
+        (
+            "code",
+            "name",
+            "city",
+            "country",
+            "timezone",
+            "market",
+            "channel",
+            "classification",
+            "active",
+            "ordering_paused",
+        ),
+        "code",
+    ),
+    "quarantine": (
+        quarantine,
+        ("id", "received_at", "code", "field", "reason", "source", "source_id", "released_at", "released_event_id"),
+        "id",
+    ),
+}
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+
+
+class EventReads(Base):
+    """Events and what became of them."""
+
+    def event(self, tenant: TenantId, event_id: EventId) -> Event | None:
+        """One event of a tenant."""
+        query = select(events).where(events.c.tenant == tenant, events.c.id == event_id)
+        row = self.connection.execute(query).mappings().one_or_none()
+        return None if row is None else event_from(row)
+
+    def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
+        """For the operator: by our id, or the newest with the sender's id."""
+        query = select(events).where(or_(events.c.id == reference, events.c.source_id == reference))
+        if tenant is not None:
+            query = query.where(events.c.tenant == tenant)
+        row = self.connection.execute(query.order_by(events.c.id.desc()).limit(1)).mappings().one_or_none()
+        return None if row is None else event_from(row)
+
+    def list_rows(
+        self, table: str, tenant: TenantId, *, start: int, limit: int, filters: Mapping[str, Any]
+    ) -> tuple[list[Mapping[str, Any]], int]:
+        """Rows and their total. Raises ValueError for a filter that does not exist, naming it."""
+        listed, names, order = LISTED[table]
+        conditions = [listed.c.tenant == tenant, *(_condition(listed, names, *item) for item in filters.items())]
+        total = self.connection.execute(select(func.count()).select_from(listed).where(*conditions)).scalar_one()
+        query = select(*(listed.c[name] for name in names)).where(*conditions)
+        query = query.order_by(listed.c[order].desc()).offset(start).limit(limit)
+        return [shown(row) for row in self.connection.execute(query).mappings()], int(total)
+
+    def timeline(self, tenant: TenantId, event_id: EventId) -> list[Mapping[str, Any]]:
+        """Notifications of an event with their attempts."""
+        query = select(*(notifications.c[name] for name in LISTED["notifications"][1])).where(
+            notifications.c.tenant == tenant, notifications.c.event_id == event_id
+        )
+        rows = [shown(row) for row in self.connection.execute(query.order_by(notifications.c.id)).mappings()]
+        return [{**row, "attempts": self._attempts(tenant, row["id"])} for row in rows]
+
+    def _attempts(self, tenant: TenantId, notification_id: str) -> list[Mapping[str, Any]]:
+        query = select(*(attempts.c[name] for name in LISTED["attempts"][1])).where(
+            attempts.c.tenant == tenant, attempts.c.notification_id == notification_id
+        )
+        return [shown(row) for row in self.connection.execute(query.order_by(attempts.c.number)).mappings()]
+
+    def notification(self, tenant: TenantId, notification_id: NotificationId) -> Mapping[str, Any] | None:
+        """One notification."""
+        query = select(*(notifications.c[name] for name in LISTED["notifications"][1])).where(
+            notifications.c.tenant == tenant, notifications.c.id == notification_id
+        )
+        row = self.connection.execute(query).mappings().one_or_none()
+        return None if row is None else shown(row)
+
+    def quarantined(self, tenant: TenantId, entry_id: str) -> QuarantineEntry | None:
+        """One entry with its body."""
+        query = select(quarantine).where(quarantine.c.tenant == tenant, quarantine.c.id == entry_id)
+        row = self.connection.execute(query).mappings().one_or_none()
+        return None if row is None else QuarantineEntry(**row)
+
+
+def shown(row: RowMapping) -> dict[str, Any]:
+    """A row as people see it: times as ISO 8601, addresses masked."""
+    seen = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+    if "address" in seen and seen.get("channel") != "callback":
+        seen["address"] = mask(seen["address"])
+    return seen
+
+
+def _condition(table: Table, names: tuple[str, ...], field: str, wanted: Any) -> ColumnElement[bool]:
+    if field not in names or field == "address":
+        raise ValueError(f"there is no field {field!r} to filter by")
+    column: Column[Any] = table.c[field]
+    symbol, value = (wanted.get("operator", "="), wanted.get("value")) if isinstance(wanted, dict) else ("=", wanted)
+    if symbol == "in" and isinstance(value, list) and len(value) <= 100:
+        return column.in_([_value(column, field, item) for item in value])
+    if symbol not in OPERATORS:
+        raise ValueError(f"{field}: operator must be one of {', '.join(OPERATORS)} or in (with a list of at most 100)")
+    return OPERATORS[symbol](column, _value(column, field, value))  # type: ignore[no-any-return]
+
+
+def _value(column: Column[Any], field: str, value: Any) -> Any:
+    if isinstance(column.type, UtcTime):
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            raise ValueError(f"{field}: not an ISO 8601 time") from None
+        if moment.tzinfo is None:
+            raise ValueError(f"{field}: the time needs an offset, e.g. 2026-11-23T10:00:00Z")
+        return moment
+    if not isinstance(value, (str, int, bool)):
+        raise ValueError(f"{field}: value must be a text, a whole number or true/false")
+    return value

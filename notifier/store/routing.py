@@ -1,0 +1,177 @@
+"""route: unrouted events, the people told before, and all notifications of a chunk in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from notifier.core.ids import EventId, LaneId, TenantId, new_id
+from notifier.core.model import ChannelName, Event, LaneKey, NewNotification, NotificationStatus
+from notifier.store.base import Base, chunks
+from notifier.store.lanes import wake_lanes
+from notifier.store.rows import event_from
+from notifier.store.tables import events, lanes, links, messages, notifications
+
+NOT_TOLD = (NotificationStatus.SUPPRESSED, NotificationStatus.CANCELLED, NotificationStatus.EXPIRED)
+
+
+class RoutingWrites(Base):
+    """The route transaction."""
+
+    def take_unrouted(self, limit: int) -> list[Event]:
+        """Oldest unrouted events, locked; other routers skip them."""
+        query = select(events).where(events.c.routed_at.is_(None)).order_by(events.c.id).limit(limit)
+        return [event_from(row) for row in self.connection.execute(self.locked(query, skip=True)).mappings()]
+
+    def mark_routed(self, event_ids: Sequence[EventId], now: datetime) -> None:
+        """They have all their notifications."""
+        for some in chunks(list(event_ids)):
+            self.connection.execute(events.update().where(events.c.id.in_(some)).values(routed_at=now))
+
+    def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
+        """Whom notifications of that kind about that subject were made for, the suppressed ones left out."""
+        query = select(notifications.c.channel, notifications.c.address).where(
+            notifications.c.tenant == tenant,
+            notifications.c.subject == subject,
+            notifications.c.kind == kind,
+            notifications.c.status.not_in(NOT_TOLD),
+        )
+        return frozenset((ChannelName(channel), address) for channel, address in self.connection.execute(query))
+
+    def cancel_due(
+        self,
+        tenant: TenantId,
+        subject: str,
+        kinds: Sequence[str],
+        channels: Sequence[ChannelName],
+        reason: str,
+        now: datetime,
+    ) -> int:
+        """Cancel what is still due about a subject on these channels."""
+        query = notifications.update().where(
+            notifications.c.tenant == tenant,
+            notifications.c.subject == subject,
+            notifications.c.kind.in_(kinds),
+            notifications.c.channel.in_([channel.value for channel in channels]),
+            notifications.c.status == NotificationStatus.DUE,
+        )
+        return self.connection.execute(query.values(status=NotificationStatus.CANCELLED, reason=reason)).rowcount
+
+    def save_notifications(self, new: Sequence[NewNotification]) -> int:
+        """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns the new due ones."""
+        fresh = self._fresh(new)
+        if not fresh:
+            return 0
+        lane_ids = self._lanes({item.lane for item in fresh})
+        self._save_messages(fresh)
+        now = fresh[0].due_at
+        self.connection.execute(
+            notifications.insert(), [_row(item, lane_ids[item.lane], created=min(now, item.due_at)) for item in fresh]
+        )
+        self._save_links(fresh)
+        due = [item for item in fresh if item.status is NotificationStatus.DUE]
+        wake_lanes(self.connection, [(lane_ids[item.lane], item.due_at) for item in due])
+        return len(due)
+
+    def _fresh(self, new: Sequence[NewNotification]) -> list[NewNotification]:
+        table = notifications
+        known: set[tuple[str, str, str, str]] = set()
+        for some in chunks(sorted({item.event_id for item in new})):
+            query = select(table.c.event_id, table.c.channel, table.c.address, table.c.purpose)
+            known.update(tuple(row) for row in self.connection.execute(query.where(table.c.event_id.in_(some))))
+        fresh = []
+        for item in new:
+            key = (item.event_id, item.channel.value, item.address, item.purpose.value)
+            if key not in known:
+                known.add(key)
+                fresh.append(item)
+        return fresh
+
+    def _lanes(self, keys: Iterable[LaneKey]) -> dict[LaneKey, LaneId]:
+        wanted = sorted(keys, key=lambda key: (key.tenant, key.channel, key.priority, key.target))
+        rows = [_lane_row(key) for key in wanted]
+        found = {key: lane for key in wanted if (lane := self._lane(key))}
+        self.insert_new(
+            lanes, [row | {"id": new_id()} for key, row in zip(wanted, rows, strict=True) if key not in found]
+        )
+        return found | {key: lane for key in wanted if key not in found and (lane := self._lane(key))}
+
+    def _lane(self, key: LaneKey) -> LaneId | None:
+        query = select(lanes.c.id).where(*(lanes.c[name] == value for name, value in _lane_row(key).items()))
+        found = self.connection.execute(query).scalar_one_or_none()
+        return LaneId(found) if found else None
+
+    def _save_messages(self, fresh: Sequence[NewNotification]) -> None:
+        rows = [
+            {
+                "id": message.id,
+                "tenant": message.tenant,
+                "kind": message.kind,
+                "channel": message.channel.value,
+                "locale": message.locale,
+                "template_hash": message.template_hash,
+                "context": dict(message.context),
+            }
+            for item in fresh
+            if (message := item.message) is not None
+        ]
+        if rows:
+            self.connection.execute(messages.insert(), rows)
+
+    def _save_links(self, fresh: Sequence[NewNotification]) -> None:
+        rows = [
+            {
+                "id": link.id,
+                "tenant": link.tenant,
+                "recipient_key": link.recipient_key,
+                "recipient_id": link.recipient_id,
+                "purpose": link.purpose,
+                "object": link.object,
+                "object_version": link.object_version,
+                "expires_at": link.expires_at,
+                "event_id": link.event_id,
+                "notification_id": item.id,
+                "may_act": link.may_act,
+                "code_hash": link.code_hash,
+            }
+            for item in fresh
+            for link in item.links
+        ]
+        if rows:
+            self.connection.execute(links.insert(), rows)
+
+
+def _lane_row(key: LaneKey) -> dict[str, str]:
+    return {
+        "tenant": key.tenant,
+        "channel": key.channel.value,
+        "priority": key.priority.value,
+        "target": key.target,
+    }
+
+
+def _row(item: NewNotification, lane: LaneId, created: datetime) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "tenant": item.tenant,
+        "event_id": item.event_id,
+        "subject": item.subject,
+        "kind": item.kind,
+        "channel": item.channel.value,
+        "purpose": item.purpose.value,
+        "address": item.address,
+        "recipient_key": item.recipient_key,
+        "recipient_id": item.recipient_id,
+        "rule": item.rule,
+        "role": item.role,
+        "lane_id": lane,
+        "message_id": item.message.id if item.message else None,
+        "status": item.status.value,
+        "reason": item.reason,
+        "due_at": item.due_at,
+        "expires_at": item.expires_at,
+        "created_at": created,
+    }

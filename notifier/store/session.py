@@ -1,0 +1,141 @@
+"""Transactions: one helper for writing, one for reading, the same on SQLite and PostgreSQL.
+
+SQLite: WAL, synchronous=FULL, and every writing transaction begins IMMEDIATE, since a deferred one that turns into a
+writer dies with "database is locked" under competition. Engines are made on first use in each process, after the fork.
+Driver errors are translated into StoreError here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from notifier.errors import StoreError
+from notifier.store.repository import SqlReader, SqlWriter
+
+BUSY_TIMEOUT = 10  #: seconds SQLite waits for another writer
+POOL = 5  #: connections kept to PostgreSQL per process
+PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000}",
+    "PRAGMA foreign_keys=ON",
+)
+#: PostgreSQL: serialisation failure, deadlock. Doing it again is right.
+RETRYABLE_STATES = ("40001", "40P01")
+
+
+class SqlStore:
+    """The Store over SQLAlchemy Core."""
+
+    def __init__(self, url: str) -> None:
+        self.url = normal_url(url)
+        self._engine: Engine | None = None
+        self._pid = 0
+        self._lock = threading.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """This process's engine; a forked child never uses its parent's connections."""
+        with self._lock:
+            if self._engine is None or self._pid != os.getpid():
+                if self._engine is not None:
+                    self._engine.dispose(close=False)
+                self._engine, self._pid = make_engine(self.url), os.getpid()
+            return self._engine
+
+    @contextmanager
+    def write(self) -> Iterator[SqlWriter]:
+        """One writing transaction: commits on success, rolls back on any error. Raises StoreError."""
+        with _translated(), self._transaction("BEGIN IMMEDIATE") as connection:
+            yield SqlWriter(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[SqlReader]:
+        """One reading transaction. Raises StoreError."""
+        with _translated(), self._transaction("BEGIN") as connection:
+            yield SqlReader(connection)
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            if self.url.get_backend_name() != "sqlite":
+                with connection.begin():
+                    yield connection
+                return
+            connection.exec_driver_sql(begin)
+            try:
+                yield connection
+            except BaseException:
+                connection.exec_driver_sql("ROLLBACK")
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+    def close(self) -> None:
+        """Close what this process opened."""
+        with self._lock:
+            if self._engine is not None and self._pid == os.getpid():
+                self._engine.dispose()
+            self._engine = None
+
+
+def open_store(url: str) -> SqlStore:
+    """Return the store at that address; nothing is connected yet. Raises StoreError for an address we cannot use."""
+    return SqlStore(url)
+
+
+def normal_url(url: str) -> URL:
+    """Parse an address; `postgresql://` means psycopg 3."""
+    try:
+        parsed = make_url(url)
+    except Exception:
+        raise StoreError("DATABASE_URL is not a database address such as sqlite:///file or postgresql://...") from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(f"DATABASE_URL names {parsed.get_backend_name()}; only sqlite and postgresql are supported")
+    return parsed
+
+
+def make_engine(url: URL) -> Engine:
+    """A new engine. SQLite's driver runs in autocommit, so that BEGIN IMMEDIATE is ours to say."""
+    if url.get_backend_name() == "sqlite":
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT})
+        event.listen(engine, "connect", _set_pragmas)
+        return engine
+    options = {"application_name": "notifier", "connect_timeout": 5, "options": "-c statement_timeout=30000"}
+    return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, connect_args=options)
+
+
+def _set_pragmas(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise StoreError(_reason(error), conflict=True) from error
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None)
+        busy = isinstance(error, OperationalError) and "locked" in str(error.orig)
+        raise StoreError(_reason(error), conflict=busy or state in RETRYABLE_STATES) from error
+
+
+def _reason(error: DBAPIError) -> str:
+    """The driver's own sentence, without the statement and its values (P10)."""
+    return f"{type(error.orig).__name__}: {str(error.orig).splitlines()[0][:200]}"

@@ -1,0 +1,163 @@
+"""Worker sessions: heartbeat, death, and the sweep that frees what the dead held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, select
+
+from notifier.core.ids import AttemptId, LaneId, NotificationId, SessionId, TenantId
+from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
+from notifier.core.records import Swept, UnknownAttempt, WorkerSession
+from notifier.store.base import Base, chunks
+from notifier.store.delivery import message_from
+from notifier.store.lanes import wake_lanes
+from notifier.store.tables import attempts, messages, notifications, workers
+
+SWEEP_ROWS = 400  #: rows one sweep moves at most
+LOOK_UP_AFTER = timedelta(minutes=2)
+LOST = "worker_lost"  #: reason of attempts whose worker died before it told the outcome
+
+
+class SessionWrites(Base):
+    """Who works, and what becomes of the work of the dead."""
+
+    def start_session(self, session: WorkerSession) -> None:
+        """A worker begins."""
+        row = {name: getattr(session, name) for name in [column.name for column in workers.c]}
+        self.connection.execute(workers.insert().values(row))
+
+    def beat_session(self, session: SessionId, now: datetime) -> bool:
+        """Move the heartbeat; False when the session was buried meanwhile."""
+        return (
+            self.connection.execute(workers.update().where(workers.c.id == session).values(heartbeat_at=now)).rowcount
+            == 1
+        )
+
+    def end_session(self, session: SessionId, now: datetime) -> int:
+        """Free what it holds and remove it; returns how many rows became due again without a try."""
+        freed, _ = self._free(notifications.c.claimed_by == session, now)
+        self.connection.execute(workers.delete().where(workers.c.id == session))
+        return freed
+
+    def sweep(self, now: datetime, dead_before: datetime) -> Swept:
+        """Bury dead sessions, free their rows, expire what is past its life. Bounded; two at once do no harm."""
+        query = select(workers.c.id).where(workers.c.heartbeat_at < dead_before)
+        dead = [SessionId(found) for found in self.connection.execute(self.locked(query, skip=True)).scalars()]
+        if dead:
+            # Gone first: from here on its heartbeat fails and it sends nothing more.
+            self.connection.execute(workers.delete().where(workers.c.id.in_(dead)))
+        orphaned = notifications.c.claimed_by.not_in(select(workers.c.id))
+        freed, unknown = self._free(orphaned, now)
+        return Swept(len(dead), freed, unknown, self._expire(now))
+
+    def _free(self, whose: ColumnElement[bool], now: datetime) -> tuple[int, int]:
+        table = notifications
+        query = (
+            select(table.c.id, table.c.lane_id, table.c.channel, table.c.due_at, table.c.attempt_id, attempts.c.outcome)
+            .join(attempts, attempts.c.id == table.c.attempt_id, isouter=True)
+            .where(table.c.status == NotificationStatus.CLAIMED, whose)
+            .limit(SWEEP_ROWS)
+        )
+        if self.on_postgresql:
+            query = query.with_for_update(of=table, skip_locked=True)
+        rows = self.connection.execute(query).all()
+        begun = [row for row in rows if row.outcome == AttemptOutcome.OPEN]
+        untouched = [row for row in rows if row.outcome != AttemptOutcome.OPEN]
+        self._close_open([row.attempt_id for row in begun], now)
+        self._become(untouched, NotificationStatus.DUE, None)
+        self._become([row for row in begun if row.channel != ChannelName.SMS], NotificationStatus.DUE, now)
+        texts = [row for row in begun if row.channel == ChannelName.SMS]
+        self._become(texts, NotificationStatus.UNKNOWN, now + LOOK_UP_AFTER)
+        return len(untouched), len(begun)
+
+    def _become(self, rows: Sequence[Any], status: NotificationStatus, due: datetime | None) -> None:
+        for some in chunks(rows):
+            values: dict[str, Any] = {"status": status, "claimed_by": None} | ({"due_at": due} if due else {})
+            ids = [row.id for row in some]
+            self.connection.execute(notifications.update().where(notifications.c.id.in_(ids)).values(values))
+        if status is NotificationStatus.DUE:
+            wake_lanes(self.connection, [(LaneId(row.lane_id), due or row.due_at) for row in rows])
+
+    def _close_open(self, ids: Sequence[AttemptId], now: datetime) -> None:
+        for some in chunks(ids):
+            query = attempts.update().where(attempts.c.id.in_(some), attempts.c.outcome == AttemptOutcome.OPEN)
+            values = {"outcome": AttemptOutcome.UNKNOWN, "reason": LOST, "finished_at": now}
+            self.connection.execute(query.values(values))
+
+    def _expire(self, now: datetime) -> int:
+        table = notifications
+        query = (
+            select(table.c.id)
+            .where(table.c.status == NotificationStatus.DUE, table.c.expires_at <= now)
+            .limit(SWEEP_ROWS)
+        )
+        late = self.connection.execute(self.locked(query, skip=True)).scalars().all()
+        for some in chunks(late):
+            values = {"status": NotificationStatus.EXPIRED, "reason": "too_late"}
+            self.connection.execute(table.update().where(table.c.id.in_(some)).values(values))
+        return len(late)
+
+    # -- lost answers -------------------------------------------------------------------------------------------------
+
+    def open_unknowns(self, channel: ChannelName, now: datetime, limit: int) -> list[UnknownAttempt]:
+        """What is to be looked up now; each is put off, so that another worker does not ask about it too."""
+        table = notifications
+        query = (
+            select(
+                table,
+                attempts.c.started_at,
+                messages.c.locale,
+                messages.c.template_hash,
+                messages.c.context,
+            )
+            .join(attempts, attempts.c.id == table.c.attempt_id)
+            .join(messages, messages.c.id == table.c.message_id)
+            .where(table.c.status == NotificationStatus.UNKNOWN, table.c.channel == channel, table.c.due_at <= now)
+            .order_by(table.c.due_at)
+            .limit(limit)
+        )
+        if self.on_postgresql:
+            query = query.with_for_update(of=table, skip_locked=True)
+        rows = self.connection.execute(query).mappings().all()
+        for some in chunks([row["id"] for row in rows]):
+            self.connection.execute(table.update().where(table.c.id.in_(some)).values(due_at=now + LOOK_UP_AFTER))
+        return [
+            UnknownAttempt(
+                attempt_id=AttemptId(row["attempt_id"]),
+                notification_id=NotificationId(row["id"]),
+                tenant=TenantId(row["tenant"]),
+                address=row["address"],
+                started_at=row["started_at"],
+                expires_at=row["expires_at"],
+                message=message_from(row),
+            )
+            for row in rows
+        ]
+
+    def resolve_unknown(
+        self,
+        attempt: AttemptId,
+        status: NotificationStatus,
+        due_at: datetime | None,
+        provider_id: str | None,
+        reason: str | None,
+        now: datetime,
+    ) -> bool:
+        """Move a notification out of `unknown`, if it still is there."""
+        table = notifications
+        mine = and_(table.c.attempt_id == attempt, table.c.status == NotificationStatus.UNKNOWN)
+        row = self.connection.execute(select(table.c.lane_id, table.c.due_at).where(mine)).one_or_none()
+        values: dict[str, Any] = {"status": status, "reason": reason} | ({"due_at": due_at} if due_at else {})
+        if status is NotificationStatus.SENT:
+            values["sent_at"] = now
+        if row is None or self.connection.execute(table.update().where(mine).values(values)).rowcount != 1:
+            return False
+        if provider_id:
+            found = attempts.update().where(attempts.c.id == attempt)
+            self.connection.execute(found.values(provider_id=provider_id, outcome=AttemptOutcome.SENT))
+        if status is NotificationStatus.DUE:
+            wake_lanes(self.connection, [(LaneId(row.lane_id), due_at or row.due_at)])
+        return True
