@@ -45,12 +45,15 @@ def worker(
 ) -> None:
     """Run a worker: `intake` accepts and routes, `deliver` sends (one per core)."""
     _require_broker()
+    _become("celery", "-A", "notifier.worker.app", "worker", *worker_options(kind, concurrency))
+
+
+def worker_options(kind: Worker, concurrency: int) -> list[str]:
+    """Celery's options for this kind of worker; the deliver queue has processes of its own, one event loop each."""
     quiet = ["--without-gossip", "--without-mingle", "--loglevel", "INFO"]
     if kind is Worker.INTAKE:
-        options = ["-P", "prefork", "-c", str(concurrency), "-Q", "intake,route,slow", "-n", "intake@%h"]
-    else:
-        options = ["-P", "solo", "-Q", "deliver", "-n", f"deliver-{os.getpid()}@%h"]
-    _become("celery", "-A", "notifier.worker.app", "worker", *options, *quiet)
+        return ["-P", "prefork", "-c", str(concurrency), "-Q", "intake,route,slow", "-n", "intake@%h", *quiet]
+    return ["-P", "solo", "-Q", "deliver", "-n", f"deliver-{os.getpid()}@%h", *quiet]
 
 
 def beat() -> None:
