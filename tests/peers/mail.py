@@ -123,13 +123,20 @@ def postfix() -> Iterator[Postfix]:
         # `postfix start-fg` would leave a shell between us and the master, and the shell alone would be stopped.
         subprocess.run([str(program), "-c", folder / "etc", "check"], check=True, capture_output=True, timeout=30)
         # The master changes its user id on start, which drops the death signal: timeout keeps it and passes it on.
-        master: list[Argument] = ["timeout", "1h", _daemons(folder) / "master", "-s", "-c", folder / "etc"]
+        master: list[Argument] = [
+            "timeout",
+            "1h",
+            _daemons(Path(str(program)), folder) / "master",
+            "-s",
+            "-c",
+            folder / "etc",
+        ]
         with running(master, lambda: answers(port), log=folder / "start.log"):
             yield Postfix(port, folder, trust, folder / "ca.pem")
 
 
-def _daemons(folder: Path) -> Path:
-    command: list[Argument] = ["postconf", "-c", folder / "etc", "-h", "daemon_directory"]
+def _daemons(program: Path, folder: Path) -> Path:
+    command: list[Argument] = [program.with_name("postconf"), "-c", folder / "etc", "-h", "daemon_directory"]
     return Path(subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip())
 
 
