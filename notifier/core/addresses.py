@@ -31,7 +31,7 @@ def normalise_email(text: str) -> str:
     if len(text) > MOST_LENGTH:
         raise AddressError(Suppression.BAD_ADDRESS, "the e-mail address is too long")
     try:
-        parsed = validate_email(text.strip(), check_deliverability=False, test_environment=True), check_deliverability=False, test_environment=True)
+        parsed = validate_email(text.strip(), check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
         raise AddressError(Suppression.BAD_ADDRESS, str(error)) from None
     return f"{parsed.local_part}@{parsed.ascii_domain}".lower()

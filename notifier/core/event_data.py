@@ -25,11 +25,13 @@ Percent = Annotated[float, Field(ge=0, le=1000)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
-class _Data(BaseModel):
+class EventData(BaseModel):
+    """What all data have in common: unknown names are refused, numbers finite, values frozen."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
-class OutletRef(_Data):
+class OutletRef(EventData):
     """Which outlet; what the directory knows wins over the texts given here."""
 
     code: Key
@@ -41,7 +43,7 @@ class OutletRef(_Data):
     timezone: Text = ""
 
 
-class AssetRef(_Data):
+class AssetRef(EventData):
     """Which cooler."""
 
     serial: Key
@@ -49,7 +51,7 @@ class AssetRef(_Data):
     location: Text = ""  #: where in the store
 
 
-class ImageRef(_Data):
+class ImageRef(EventData):
     """A picture: Coolr's image GUID and type, or an https URL whose exact host the tenant lists."""
 
     guid: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{8,64}$")] | None = None
@@ -58,7 +60,7 @@ class ImageRef(_Data):
     taken_at: AwareDatetime | None = None
 
 
-class ProductRef(_Data):
+class ProductRef(EventData):
     """Which product."""
 
     sku: Key
@@ -74,7 +76,7 @@ class AlertStatus(StrEnum):
     CLOSED = "closed"
 
 
-class AlertData(_Data):
+class AlertData(EventData):
     """coolr.alert.opened, .updated, .closed."""
 
     alert_id: Key
@@ -102,7 +104,7 @@ class OutOfStockProduct(ProductRef):
     shelf: Count | None = None
 
 
-class ImageData(_Data):
+class ImageData(EventData):
     """coolr.image.processed (an AssetPurity record that reached Processed)."""
 
     image_id: Key
@@ -122,7 +124,7 @@ class ImageData(_Data):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class OrderLine(_Data):
+class OrderLine(EventData):
     """One suggested line. Quantities are whole cases."""
 
     sku: Key
@@ -136,14 +138,14 @@ class OrderLine(_Data):
     multiple: Annotated[int, Field(ge=1, le=10_000)] = 1
 
 
-class Range(_Data):
+class Range(EventData):
     """An optional minimum and maximum, both inclusive."""
 
     min: Minor | None = None
     max: Minor | None = None
 
 
-class OrderData(_Data):
+class OrderData(EventData):
     """coolr.order.recommended."""
 
     order_number: Key  #: what people read, e.g. "1042"
@@ -160,7 +162,7 @@ class OrderData(_Data):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class OrderWithdrawnData(_Data):
+class OrderWithdrawnData(EventData):
     """coolr.order.withdrawn."""
 
     order_number: Key
@@ -168,7 +170,7 @@ class OrderWithdrawnData(_Data):
     reason: LongText = ""
 
 
-class OrderDecidedData(_Data):
+class OrderDecidedData(EventData):
     """coolr.order.decided: decided elsewhere (Playbook); closes ours, nothing is echoed back."""
 
     order_number: Key
@@ -186,7 +188,7 @@ class MissedProduct(ProductRef):
     missed_units: Count | None = None
 
 
-class OpportunityData(_Data):
+class OpportunityData(EventData):
     """coolr.opportunity.missed."""
 
     opportunity_id: Key
@@ -202,7 +204,7 @@ class OpportunityData(_Data):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class DecidedLine(_Data):
+class DecidedLine(EventData):
     """A line as decided."""
 
     sku: Key
@@ -213,7 +215,7 @@ class DecidedLine(_Data):
     case_size: int = 1
 
 
-class DecisionData(_Data):
+class DecisionData(EventData):
     """coolr.decision.recorded and .undone: produced by a decision row, never accepted from outside."""
 
     decision_id: Key
@@ -234,7 +236,7 @@ class DecisionData(_Data):
     final_at: datetime
 
 
-DATA_MODELS: dict[EventType, type[_Data]] = {
+DATA_MODELS: dict[EventType, type[EventData]] = {
     EventType.ALERT_OPENED: AlertData,
     EventType.ALERT_UPDATED: AlertData,
     EventType.ALERT_CLOSED: AlertData,
@@ -248,7 +250,7 @@ DATA_MODELS: dict[EventType, type[_Data]] = {
 }
 
 
-def subject_of(data: _Data) -> str:
+def subject_of(data: EventData) -> str:
     """Return the object an event is about, e.g. ``order/1042``: the key of sequence and life cycle."""
     match data:
         case AlertData():

@@ -23,7 +23,7 @@ LARGEST_PAGE = 100
 def create_router(store: Store, credential: Callable[..., Credential]) -> APIRouter:
     """Return the routes; `credential` is the dependency that turns an API key into its rights."""
     router = APIRouter(prefix="/v1", tags=["read"])
-    Reader = Annotated[Credential, Depends(credential)]  # noqa: N806  # a type
+    Reader = Annotated[Credential, Depends(credential)]
 
     @router.get("/{listed}", summary="List records, newest first")
     def list_records(

@@ -1,0 +1,37 @@
+"""API key → Credential. One answer for a missing, malformed, unknown and disabled key."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+
+from fastapi import HTTPException, Request
+from starlette.concurrency import run_in_threadpool
+
+from notifier.core.keys import hash_of, well_formed
+from notifier.core.model import Credential
+from notifier.ports import Store
+
+REFUSED = "Send a valid API key: Authorization: Bearer nk_... or X-API-Key"
+
+
+def credential_dependency(store: Store) -> Callable[[Request], object]:
+    """Return the FastAPI dependency that authenticates a request."""
+
+    async def credential(request: Request) -> Credential:
+        given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+        found = await run_in_threadpool(_look_up, store, given) if well_formed(given) else None
+        if found is None:
+            raise HTTPException(401, REFUSED, {"WWW-Authenticate": "Bearer"})
+        return found
+
+    return credential
+
+
+def _look_up(store: Store, given: str) -> Credential | None:
+    wanted = hash_of(given)
+    with store.read() as tx:
+        key = tx.api_key(wanted)
+    if key is None or key.disabled_at is not None or not hmac.compare_digest(key.secret_hash, wanted):
+        return None
+    return Credential(key.id, key.tenant, key.sources, key.types, key.may_address, key.may_read)
