@@ -112,6 +112,7 @@ class Suppression(StrEnum):
     NOBODY_IN_ROLE = "nobody_in_role"
     UNKNOWN_OUTLET = "unknown_outlet"
     NOT_TOLD_OF_OPENING = "not_told_of_opening"
+    UPDATES_NOT_WANTED = "updates_not_wanted"  #: people hear of updates only where a rule says so
     DUPLICATE_ADDRESS = "duplicate_address"  #: one person in two roles gets one message
     CHANNEL_NOT_WANTED = "channel_not_wanted"
     ENDPOINT_FILTER = "endpoint_filter"
