@@ -98,7 +98,7 @@ class Planner:
         event = facts.event
         suppressed = planned.suppressed is not None
         made = {} if suppressed else links.plan_links(planned, facts, policy, self.signer, now, new_id)
-        message = None if suppressed else self._message(tx, planned, facts, policy, made, now)
+        message = None if suppressed else self._message(tx, planned, facts, policy, made)
         return NewNotification(
             id=NotificationId(new_id()),
             tenant=event.tenant,
@@ -128,9 +128,9 @@ class Planner:
         facts: Facts,
         policy: TenantPolicy,
         made: Mapping[str, LinkPlan],
-        now: datetime,
     ) -> Message:
-        frozen = context.build(planned, facts, policy, made, None, now)
+        references = {name: links.reference(plan, self.signer.key_id) for name, plan in made.items()}
+        frozen = context.build(planned, facts, policy, references)
         if planned.may_act and "order" in made and facts.order is not None:
             frozen["number"] = context.number_reference(self._number(tx, planned, facts, frozen))
         kind = facts.event.type.kind

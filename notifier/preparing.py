@@ -84,7 +84,7 @@ class Preparation:
     def _url(self, base: str, reference: Mapping[str, Any]) -> str:
         link_id = LinkId(reference["id"])
         if reference.get("short"):
-            return f"{base}/s/{self.signer.sms_code(link_id)}"
+            return f"{base}/s/{self.signer.sms_code(link_id, reference.get('key_id'))}"
         expires = datetime.fromtimestamp(reference["expires"], UTC)
         return f"{base}/l/{self.signer.token(LinkPurpose(reference['purpose']), link_id, expires)}"
 
