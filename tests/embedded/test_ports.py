@@ -15,6 +15,15 @@ from notifier.errors import ConfigError
 from tests.peers.process import find_free_port
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ones: each is held until the last is found."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
 @contextmanager
 def listening(*ports: int) -> Iterator[None]:
     with ExitStack() as stack:
@@ -28,7 +37,7 @@ def listening(*ports: int) -> Iterator[None]:
 
 def test_the_ports_of_the_last_run_are_taken_again(tmp_path: Path) -> None:
     """Links in messages caught yesterday lead there."""
-    last = Ports(find_free_port(), find_free_port(), find_free_port())
+    last = Ports(*free_ports(3))
     record = tmp_path / "ports.json"
     record.write_text(json.dumps({"web": last.web, "outbox": last.outbox, "smtp": last.smtp}))
     assert choose({}, record) == last
@@ -45,7 +54,7 @@ def test_a_taken_port_gives_way_to_a_free_one_and_the_choice_is_recorded(tmp_pat
 
 
 def test_ports_asked_for_are_used(tmp_path: Path) -> None:
-    web, outbox, smtp = find_free_port(), find_free_port(), find_free_port()
+    web, outbox, smtp = free_ports(3)
     environ = {
         "NOTIFIER_BASE_URL": f"http://localhost:{web}",
         "NOTIFIER_OUTBOX_PORT": str(outbox),
@@ -55,7 +64,7 @@ def test_ports_asked_for_are_used(tmp_path: Path) -> None:
 
 
 def test_taken_ports_that_were_asked_for_are_all_named(tmp_path: Path) -> None:
-    web, smtp = find_free_port(), find_free_port()
+    web, smtp = free_ports(2)
     environ = {"NOTIFIER_BASE_URL": f"http://127.0.0.1:{web}", "NOTIFIER_OUTBOX_SMTP_PORT": str(smtp)}
     with listening(web, smtp), pytest.raises(ConfigError) as raised:
         choose(environ, tmp_path / "ports.json")
