@@ -23,6 +23,7 @@ from notifier.core.event_data import (
     OrderWithdrawnData,
     ProductRef,
 )
+from notifier.core.ids import OutletCode
 from notifier.core.model import ChannelName, Outlet
 from notifier.core.orders import NumberState, Order
 from notifier.core.policy import TenantPolicy
@@ -105,7 +106,7 @@ def _zone(facts: Facts, policy: TenantPolicy) -> str:
 
 def _outlet(facts: Facts, zone: str) -> dict[str, str]:
     said = getattr(facts.data, "outlet", None)
-    known = facts.outlet or Outlet(facts.event.tenant, facts.event.outlet or said.code, "")
+    known = facts.outlet or Outlet(facts.event.tenant, facts.event.outlet or OutletCode(""), "")
     return {
         "code": clean(known.code, 60),
         "name": clean(known.name or getattr(said, "name", "") or known.code, 80),
@@ -266,7 +267,7 @@ def _opportunity(data: OpportunityData, locale: str) -> dict[str, Any]:
 
     return {
         "id": clean(data.opportunity_id, 60),
-        "period_text": f"{formatting.local_day(data.period_start, locale)} – {formatting.local_day(data.period_end, locale)}",
+        "period_text": " – ".join(formatting.local_day(day, locale) for day in (data.period_start, data.period_end)),
         "missed_revenue_text": worth(data.missed_revenue),
         "actual_revenue_text": worth(data.actual_revenue),
         "uplift_text": formatting.measured(data.uplift_percentage, "%", locale),

@@ -1,16 +1,34 @@
-"""Times, money and numbers as people of a place write them (Babel, CLDR); digits are always Western."""
+"""Times, money and numbers as people of a place write them (Babel, CLDR); digits are always Western.
+
+Messages are in English until templates of another language exist. Everything here is pure and remembered: what is the
+same for all recipients of an event is formatted once.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_skeleton, format_time
-from babel.numbers import format_currency, format_decimal, get_currency_precision
+from babel.numbers import NumberPattern, parse_pattern
+
+AVAILABLE = ("en",)  #: languages that templates exist in
+
+#: Currencies whose minor unit is not a hundredth (ISO 4217, list one). CLDR, and so Babel, differs for some: it
+#: prints what is in use (no decimals for IRR or LBP) and would be wrong by a factor of 100 about what was sent to us.
+MINOR_DIGITS = {
+    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
+    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
+    **dict.fromkeys("CLF UYW".split(), 4),
+}
+#: Units written without a space before them in English; all others stand apart ("9.2 °C").
+_CLOSE_UNITS = ("%", "°")
 
 
-def locale_of(*wanted: str, available: tuple[str, ...] = ("en",)) -> str:
+def locale_of(*wanted: str, available: tuple[str, ...] = AVAILABLE) -> str:
     """The first wanted language that is available, "en" otherwise."""
     for name in wanted:
         language = name.replace("-", "_").partition("_")[0].lower()
@@ -27,36 +45,86 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
+def is_zone(name: str) -> bool:
+    """Whether that is the name of a time zone."""
+    try:
+        return bool(name) and ZoneInfo(name) is not None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+
+
+@lru_cache(maxsize=4096)
 def local_time(moment: datetime, zone: str, locale: str = "en") -> str:
-    """Day and time in a place: "Fri 27 Nov, 14:00"."""
+    """Day and time in a place: "Fri 27 Nov, 14:00".
+
+    In the hour that a clock change repeats, the offset says which of the two is meant: "Sun 25 Oct, 02:30 (UTC+1)".
+    """
     there = moment.astimezone(zone_of(zone))
+    day = _day_of_week(there.date(), locale)
+    return f"{day}, {format_time(there, 'HH:mm', locale=_locale(locale))}{_which(there)}"
+
+
+def night_of(moment: datetime, zone: str, locale: str = "en") -> str:
+    """ "night from Thu to Fri" when the moment is midnight there, which people read as either day; else ""."""
+    there = moment.astimezone(zone_of(zone))
+    if (there.hour, there.minute) != (0, 0):
+        return ""
+    before, after = (format_date(day, "EEE", locale=_locale(locale)) for day in (there - timedelta(hours=1), there))
+    return f"the night from {before} to {after}"
+
+
+def _day_of_week(day: date, locale: str) -> str:
     if locale == "en":
-        return f"{format_date(there, 'EEE d MMM', locale='en')}, {there:%H:%M}"
-    day = format_skeleton("MMMEd", there, locale=_locale(locale))
-    return f"{day}, {format_time(there, 'HH:mm', locale=_locale(locale))}"
+        return str(format_date(day, "EEE d MMM", locale="en"))  # CLDR's "Fri, Nov 27" is the order of the US alone
+    return str(format_skeleton("MMMEd", day, locale=_locale(locale)))
 
 
+def _which(there: datetime) -> str:
+    first, second = there.replace(fold=0).utcoffset(), there.replace(fold=1).utcoffset()
+    if first == second:
+        return ""
+    minutes = int((there.utcoffset() or timedelta()).total_seconds()) // 60
+    hours, rest = divmod(abs(minutes), 60)
+    return f" (UTC{'-' if minutes < 0 else '+'}{hours}{f':{rest:02}' if rest else ''})"
+
+
+@lru_cache(maxsize=1024)
 def local_day(day: date, locale: str = "en") -> str:
     """A day: "24 Oct 2026"."""
     return str(format_date(day, "d MMM y", locale=_locale(locale)))
 
 
+@lru_cache(maxsize=16384)
 def money(minor: int, currency: str, locale: str = "en") -> str:
-    """Minor units as money: 41250 EUR → "412.50 EUR", by the currency's own number of decimals."""
-    amount = minor / 10 ** get_currency_precision(currency)
-    return str(format_currency(amount, currency, "#,##0.00 ¤¤", locale=_locale(locale), currency_digits=True))
+    """Minor units as money: 41250 EUR → "412.50 EUR", by the currency's number of decimals (ISO 4217)."""
+    digits = MINOR_DIGITS.get(currency, 2)
+    pattern = f"#,##0.{'0' * digits}" if digits else "#,##0"
+    return f"{_written(Decimal(minor).scaleb(-digits), pattern, locale)} {currency}"
 
 
+@lru_cache(maxsize=4096)
 def number(value: float, locale: str = "en") -> str:
     """A number with at most one decimal."""
-    return str(format_decimal(round(value, 1), "#,##0.#", locale=_locale(locale)))
+    return _written(Decimal(str(value)), "#,##0.#", locale)
 
 
 def measured(value: float | None, unit: str, locale: str = "en") -> str:
-    """A value with its unit: "12.5 °C", "35 %", "37 h"; "" without a value."""
-    return "" if value is None else f"{number(value, locale)} {unit}".strip()
+    """A value with its unit: "12.5 °C", "35%", "37 h"; "" without a value."""
+    if value is None:
+        return ""
+    return f"{number(value, locale)}{'' if unit in _CLOSE_UNITS else ' '}{unit}".strip()
 
 
+def _written(value: Decimal, pattern: str, locale: str) -> str:
+    return str(_pattern(pattern).apply(value, _locale(locale), numbering_system="latn"))
+
+
+@lru_cache(maxsize=32)
+def _pattern(pattern: str) -> NumberPattern:
+    return parse_pattern(pattern)
+
+
+@lru_cache(maxsize=64)
 def _locale(name: str) -> Locale:
     try:
         return Locale.parse(name.replace("-", "_"))
