@@ -83,13 +83,16 @@ class EventReader(Protocol):
     """Events and what became of them, for people entitled to see."""
 
     def event(self, tenant: TenantId, event_id: EventId) -> Event | None: ...
+    def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
+        """(channel, address) of notifications of that kind about that subject which were not suppressed."""
+
     def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
         """By our id, or by the sender's id (newest)."""
 
     def list_rows(
         self, table: str, tenant: TenantId, *, start: int, limit: int, filters: Mapping[str, Any]
     ) -> tuple[list[Mapping[str, Any]], int]:
-        """Rows of a listed table (events, notifications, attempts, orders, decisions, outlets, quarantine) and the total."""
+        """Rows of a listed table (events, notifications, attempts, orders ...) and their total."""
 
     def timeline(self, tenant: TenantId, event_id: EventId) -> list[Mapping[str, Any]]:
         """Notifications of an event with attempts, statuses, reasons."""
@@ -153,11 +156,8 @@ class RoutingWriter(Protocol):
     def take_unrouted(self, limit: int) -> list[Event]:
         """Oldest unrouted events, locked (SKIP LOCKED on PostgreSQL)."""
 
-    def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
-        """(channel, address) of notifications of that kind about that subject which were not suppressed."""
-
     def save_notifications(self, notifications: Sequence[NewNotification]) -> int:
-        """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns how many are new and due."""
+        """Insert with messages, links and lanes; what exists (P2) is left alone. Returns how many are new and due."""
 
     def mark_routed(self, event_ids: Sequence[EventId], now: datetime) -> None: ...
     def cancel_due(

@@ -11,7 +11,7 @@ from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, sele
 
 from notifier.core.addresses import mask
 from notifier.core.ids import EventId, NotificationId, TenantId
-from notifier.core.model import Event
+from notifier.core.model import ChannelName, Event, NotificationStatus
 from notifier.core.records import QuarantineEntry
 from notifier.store.base import Base
 from notifier.store.rows import event_from
@@ -108,6 +108,7 @@ LISTED: dict[str, tuple[Table, tuple[str, ...], str]] = {
         "id",
     ),
 }
+NOT_TOLD = (NotificationStatus.SUPPRESSED, NotificationStatus.CANCELLED, NotificationStatus.EXPIRED)
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -126,6 +127,16 @@ class EventReads(Base):
         query = select(events).where(events.c.tenant == tenant, events.c.id == event_id)
         row = self.connection.execute(query).mappings().one_or_none()
         return None if row is None else event_from(row)
+
+    def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
+        """Whom notifications of that kind about that subject were made for, the suppressed ones left out."""
+        query = select(notifications.c.channel, notifications.c.address).where(
+            notifications.c.tenant == tenant,
+            notifications.c.subject == subject,
+            notifications.c.kind == kind,
+            notifications.c.status.not_in(NOT_TOLD),
+        )
+        return frozenset((ChannelName(channel), address) for channel, address in self.connection.execute(query))
 
     def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
         """For the operator: by our id, or the newest with the sender's id."""

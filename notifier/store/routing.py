@@ -15,8 +15,6 @@ from notifier.store.lanes import wake_lanes
 from notifier.store.rows import event_from
 from notifier.store.tables import events, lanes, links, messages, notifications
 
-NOT_TOLD = (NotificationStatus.SUPPRESSED, NotificationStatus.CANCELLED, NotificationStatus.EXPIRED)
-
 
 class RoutingWrites(Base):
     """The route transaction."""
@@ -30,16 +28,6 @@ class RoutingWrites(Base):
         """They have all their notifications."""
         for some in chunks(list(event_ids)):
             self.connection.execute(events.update().where(events.c.id.in_(some)).values(routed_at=now))
-
-    def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
-        """Whom notifications of that kind about that subject were made for, the suppressed ones left out."""
-        query = select(notifications.c.channel, notifications.c.address).where(
-            notifications.c.tenant == tenant,
-            notifications.c.subject == subject,
-            notifications.c.kind == kind,
-            notifications.c.status.not_in(NOT_TOLD),
-        )
-        return frozenset((ChannelName(channel), address) for channel, address in self.connection.execute(query))
 
     def cancel_due(
         self,

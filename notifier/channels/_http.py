@@ -1,0 +1,240 @@
+"""The guarded HTTP transport shared by callbacks, Twilio and picture fetches: httpx requests over aiohttp.
+
+An httpx.AsyncClient costs ten times what the request costs, so that an httpx.Request is handed straight to this
+transport. The SSRF guard sits where the connection is made: the socket factory sees the address that is really dialled,
+whatever a name resolved to and however an address was spelled. No redirects, no proxies, capped answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import httpx
+from aiohttp import TraceConfig
+
+from notifier.errors import ConfigError, OutcomeUnknown, PermanentFailure, Problem, TemporaryFailure
+
+TOTAL, CONNECT = 15.0, 5.0  #: seconds
+MOST_BODY = 16 * 1024  #: bytes of an answer that are read
+PER_HOST, CONNECTIONS = 50, 500
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+#: IPv6 ranges that carry an IPv4 address inside, or lead to one.
+_TUNNELS: Sequence[_Network] = tuple(
+    ipaddress.ip_network(text)
+    for text in ("::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+)
+_NEVER: Sequence[_Network] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "198.18.0.0/15",
+        "fec0::/10",
+        "168.63.129.16/32",
+    )
+)
+
+
+class AddressRefused(OSError):
+    """The address is not one we connect to."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedNetworks:
+    """Addresses that may be dialled although they are not public; each with a port, or 0 for any."""
+
+    networks: tuple[tuple[_Network, int], ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> AllowedNetworks:
+        """Read "10.0.0.0/8", "127.0.0.1:8901", "[::1]:8080". Raises ConfigError."""
+        found, problems = [], []
+        for text in texts:
+            host, port = _split(text)
+            try:
+                found.append((ipaddress.ip_network(host), int(port or 0)))
+            except ValueError as error:
+                problems.append(Problem("NOTIFIER_CALLBACK_ALLOW", f"{text!r}: {error}"))
+        if problems:
+            raise ConfigError(problems)
+        return cls(tuple(found))
+
+    def hold(self, address: str, port: int) -> bool:
+        """Whether this address and port are listed."""
+        ip = ipaddress.ip_address(address.partition("%")[0])
+        return any(ip in network and allowed in (0, port) for network, allowed in self.networks)
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        return host, rest.removeprefix(":")
+    host, colon, port = text.rpartition(":")
+    return (host, port) if colon and ":" not in host else (text, "")
+
+
+def public(address: str) -> bool:
+    """Whether an address is on the public Internet: not private, local, reserved, or a tunnel to such a place."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if any(ip.version == network.version and ip in network for network in (*_TUNNELS, *_NEVER)):
+        return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Sends one request; raises DeliveryError subclasses that say whether the request can have arrived."""
+
+    def __init__(
+        self,
+        allowed: AllowedNetworks | None = None,
+        *,
+        total: float = TOTAL,
+        connect: float = CONNECT,
+        most_body: int = MOST_BODY,
+        verify: Any = True,
+    ) -> None:
+        self._allowed = allowed or AllowedNetworks()
+        self._timeout = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect)
+        self._most_body = most_body
+        self._verify = verify
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send and return the answer with at most `most_body` bytes of its body.
+
+        Raises TemporaryFailure without a code (nothing was written), OutcomeUnknown (written, no answer) or
+        PermanentFailure (an address that is never dialled).
+        """
+        self._check(request.url)
+        progress = _Progress()
+        try:
+            return await self._send(request, progress)
+        except AddressRefused as error:
+            raise PermanentFailure("address_refused", str(error)) from None
+        except aiohttp.InvalidURL:
+            raise PermanentFailure("bad_url", "the address cannot be used") from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise _failure(error, progress) from None
+
+    async def _send(self, request: httpx.Request, progress: _Progress) -> httpx.Response:
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() != "host"]
+        async with self._open().request(
+            request.method,
+            str(request.url),
+            data=request.read(),
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=progress,
+            ssl=self._verify,
+        ) as answer:
+            body = await answer.content.read(self._most_body) if self._most_body else b""
+            while len(body) < self._most_body and (more := await answer.content.read(self._most_body - len(body))):
+                body += more
+            return httpx.Response(answer.status, headers=_kept(answer.headers), content=body)
+
+    def _check(self, url: httpx.URL) -> None:
+        if url.userinfo or url.scheme not in ("http", "https") or not url.host:
+            raise PermanentFailure("bad_url", "only plain http(s) addresses without user or password are called")
+        if url.scheme == "http" and not self._listed(url):
+            raise PermanentFailure("not_https", "plain http is only for listed addresses")
+
+    def _listed(self, url: httpx.URL) -> bool:
+        try:
+            return self._allowed.hold(url.host, url.port or (443 if url.scheme == "https" else 80))
+        except ValueError:
+            return url.host == "localhost" and self._allowed.hold("127.0.0.1", url.port or 80)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=CONNECTIONS, limit_per_host=PER_HOST, ttl_dns_cache=30, socket_factory=self._socket
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                trace_configs=[_tracing()],
+                skip_auto_headers=("User-Agent",),
+                max_line_size=8190,
+                max_field_size=8190,
+            )
+        return self._session
+
+    def _socket(self, info: Any) -> socket.socket:
+        """Called with the address that is about to be dialled."""
+        family, kind, protocol, _, address = info
+        if not public(address[0]) and not self._allowed.hold(address[0], address[1]):
+            raise AddressRefused("the name leads to an address that is not public")
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    async def aclose(self) -> None:
+        """Close held connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+@dataclass(slots=True)
+class _Progress:
+    written: bool = False
+
+
+def _tracing() -> TraceConfig:
+    """Marks a request as written when its headers went out: from then on the receiver may have it."""
+    trace = TraceConfig()
+
+    async def written(_: Any, context: Any, __: Any) -> None:
+        if context.trace_request_ctx is not None:
+            context.trace_request_ctx.written = True
+
+    trace.on_request_headers_sent.append(written)
+    return trace
+
+
+def _failure(error: BaseException, progress: _Progress) -> TemporaryFailure | OutcomeUnknown | PermanentFailure:
+    refused = error.__cause__ if isinstance(error.__cause__, AddressRefused) else getattr(error, "os_error", None)
+    if isinstance(refused, AddressRefused):
+        return PermanentFailure("address_refused", str(refused))
+    reason, detail = _why(error)
+    if progress.written and not isinstance(error, aiohttp.ClientConnectorError):
+        return OutcomeUnknown(reason, detail)
+    return TemporaryFailure(reason, detail)
+
+
+def _why(error: BaseException) -> tuple[str, str]:
+    """A short word and a sentence, without the address."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return "connect_timeout", "no connection in time"
+        case asyncio.TimeoutError():
+            return "timeout", "no answer in time"
+        case aiohttp.ClientConnectorDNSError():
+            return "dns", "the name does not resolve"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return "tls", "the TLS certificate or handshake was not accepted"
+        case aiohttp.ClientConnectorError():
+            return "connect", "the connection was refused"
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return "cut", "the connection was cut before an answer came"
+        case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
+            return "bad_answer", "the answer is not HTTP"
+    return "network", type(error).__name__
+
+
+def _kept(headers: Any) -> list[tuple[str, str]]:
+    """The answer's headers without those that describe how its body was packed: the body is kept as it came."""
+    return [
+        (name, value)
+        for name, value in headers.items()
+        if name.lower() not in ("content-encoding", "transfer-encoding")
+    ]

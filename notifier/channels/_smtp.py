@@ -1,0 +1,131 @@
+"""Held SMTP connections: a few per server, used again, closed when idle or when the server says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import aiosmtplib
+
+from notifier.errors import ConfigError, Problem
+
+IDLE = 20.0  #: seconds after which an unused connection is not trusted any more
+TIMEOUT = 20.0  #: seconds for one command
+PORTS = {"smtp": 587, "smtps": 465}
+
+
+class StartTls(StrEnum):
+    """Whether the connection is encrypted by STARTTLS."""
+
+    REQUIRED = "required"
+    OPPORTUNISTIC = "opportunistic"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where mail is handed over."""
+
+    host: str
+    port: int
+    tls: bool = False  #: TLS from the first byte (smtps)
+    start_tls: StartTls = StartTls.REQUIRED
+    user: str = ""
+    password: str = ""
+    connections: int = 10
+    tls_context: Any = None
+
+    def __repr__(self) -> str:
+        return f"SmtpServer({self.host}:{self.port})"
+
+
+def parse_url(url: str) -> SmtpServer:
+    """Read smtp://user:password@host:587?starttls=required&connections=10, or smtps://. Raises ConfigError.
+
+    STARTTLS is required unless the host is this machine.
+    """
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    try:
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError("must be smtp://host:port or smtps://host:port")
+        local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        usual = StartTls.OPPORTUNISTIC if local else StartTls.REQUIRED
+        return SmtpServer(
+            host=parts.hostname,
+            port=parts.port or PORTS[parts.scheme],
+            tls=parts.scheme == "smtps",
+            start_tls=StartTls(options.get("starttls", usual)),
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            connections=max(1, min(100, int(options.get("connections", "10")))),
+        )
+    except ValueError as error:
+        raise ConfigError([Problem("NOTIFIER_SMTP_URL", str(error))]) from None
+
+
+class SmtpPool:
+    """Lends connections; one that failed is never used again."""
+
+    def __init__(self, server: SmtpServer) -> None:
+        self._server = server
+        self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
+        self._room = asyncio.Semaphore(server.connections)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        """A connection that is logged in and ready for MAIL. Raises aiosmtplib's errors."""
+        async with self._room:
+            client = await self._ready()
+            try:
+                yield client
+            except BaseException:
+                client.close()
+                raise
+            self._idle.append((time.monotonic(), client))
+
+    async def _ready(self) -> aiosmtplib.SMTP:
+        while self._idle:
+            since, client = self._idle.pop()
+            if time.monotonic() - since < IDLE and client.is_connected and await self._alive(client):
+                return client
+            client.close()
+        return await self._connect()
+
+    async def _alive(self, client: aiosmtplib.SMTP) -> bool:
+        """RSET costs one round trip and shows a connection that the server closed meanwhile."""
+        try:
+            await client.rset()
+        except (aiosmtplib.SMTPException, OSError):
+            return False
+        return True
+
+    async def _connect(self) -> aiosmtplib.SMTP:
+        server = self._server
+        client = aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            timeout=TIMEOUT,
+            use_tls=server.tls,
+            start_tls={StartTls.REQUIRED: True, StartTls.OFF: False}.get(server.start_tls) if not server.tls else False,
+            username=server.user or None,
+            password=server.password or None,
+            tls_context=server.tls_context,
+        )
+        await client.connect()
+        return client
+
+    async def close(self) -> None:
+        """Say goodbye on every idle connection."""
+        idle, self._idle = self._idle, []
+        for _, client in idle:
+            try:
+                await asyncio.wait_for(client.quit(), 2)
+            except (aiosmtplib.SMTPException, OSError, TimeoutError):
+                client.close()

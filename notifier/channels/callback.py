@@ -1,0 +1,120 @@
+"""Callbacks by Standard Webhooks: signed JSON to an endpoint of the tenant.
+
+Every answer but 2xx means "try again", as the specification says, since a receiver's 404 is usually a deployment in
+progress; 410 means "never again". Redirects are not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from notifier.channels._http import AllowedNetworks, GuardedTransport
+from notifier.core.model import ChannelName
+from notifier.core.signing import signature
+from notifier.errors import DeliveryError, PermanentFailure, TemporaryFailure
+from notifier.ports import Delivery, EndpointTarget, Receipt
+
+USER_AGENT = "Coolr-Notifier"
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSettings:
+    """What the channel needs."""
+
+    allowed: AllowedNetworks = field(default_factory=AllowedNetworks)
+    verify: object = True  #: TLS: True, or an ssl.SSLContext
+
+
+class CallbackChannel:
+    """Posts signed payloads."""
+
+    name = ChannelName.CALLBACK
+    parts: tuple[str, ...] = ("payload",)
+
+    def __init__(self, settings: CallbackSettings) -> None:
+        self._settings = settings
+        self._transport = GuardedTransport(settings.allowed, verify=settings.verify)
+
+    async def open(self) -> None:
+        """Connections are made when needed."""
+
+    async def close(self) -> None:
+        """Close held connections."""
+        await self._transport.aclose()
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Post once. Raises DeliveryError subclasses."""
+        answer = await self._transport.handle_async_request(build(delivery))
+        return classify(answer, delivery.at)
+
+
+def build(delivery: Delivery) -> httpx.Request:
+    """Return the signed request; only timestamp and signature differ between tries."""
+    target = delivery.target
+    assert isinstance(target, EndpointTarget)
+    body = delivery.parts["payload"].encode()
+    timestamp = int(delivery.at.timestamp())
+    headers = {
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        "webhook-id": target.webhook_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(target.secrets, target.webhook_id, timestamp, body),
+    }
+    try:
+        return httpx.Request("POST", target.url, content=body, headers=headers)
+    except (httpx.InvalidURL, UnicodeError, ValueError):
+        raise PermanentFailure("bad_url", "the endpoint's address cannot be used") from None
+
+
+def classify(answer: httpx.Response, now: datetime) -> Receipt:
+    """Return the receipt of an answer, or raise what it means."""
+    status = answer.status_code
+    if 200 <= status < 300:
+        return Receipt(detail=f"HTTP {status}", delivered=True)
+    raise _refusal(status, answer.headers.get("retry-after"), now)
+
+
+#: What the specification gives a meaning of its own; everything else is "try again".
+MEANINGS: dict[int, Callable[[float | None], DeliveryError]] = {
+    410: lambda _: PermanentFailure("gone", "the endpoint is gone and wants no more", code="410", disable=True),
+    429: lambda wait: TemporaryFailure(
+        "rate_limited", "the endpoint is called too often", code="429", retry_after=wait, lane_wide=True
+    ),
+    502: lambda wait: TemporaryFailure("overloaded", "bad gateway", code="502", retry_after=wait),
+    503: lambda wait: TemporaryFailure(
+        "overloaded", "the endpoint is not available", code="503", retry_after=wait, lane_wide=wait is not None
+    ),
+    504: lambda wait: TemporaryFailure("overloaded", "gateway timeout", code="504", retry_after=wait),
+}
+
+
+def _refusal(status: int, retry_after: str | None, now: datetime) -> DeliveryError:
+    wait = seconds_of(retry_after, now)
+    if status in MEANINGS:
+        return MEANINGS[status](wait)
+    if 300 <= status < 400:
+        return TemporaryFailure("redirect", "the endpoint redirects; redirects are not followed", code=str(status))
+    return TemporaryFailure("refused", f"the endpoint answered HTTP {status}", code=str(status), retry_after=wait)
+
+
+def seconds_of(retry_after: str | None, now: datetime) -> float | None:
+    """Read Retry-After (RFC 9110): seconds or a date. None when there is none, or nonsense."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdigit():
+        return float(min(int(retry_after.strip()[:9]), 86_400))
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, min(86_400.0, (moment - now).total_seconds()))
+
+
+CHANNEL = CallbackChannel

@@ -1,0 +1,140 @@
+"""SMS by Twilio's REST API. A lost answer is never repeated blindly: the API has no idempotency key (P4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+from pydantic import SecretStr
+
+from notifier.channels._http import AllowedNetworks, GuardedTransport
+from notifier.core.model import ChannelName
+from notifier.core.twilio_codes import judge
+from notifier.errors import DeliveryError, PermanentFailure, TemporaryFailure
+from notifier.ports import Delivery, Receipt, SmsTarget
+
+BAD_CALLBACK = "21609"
+LISTED = 50  #: messages read in a look-up
+MOST_LIST = 256 * 1024  #: bytes of a list
+
+
+@dataclass(frozen=True, slots=True)
+class SmsSettings:
+    """What the channel needs."""
+
+    account_sid: str
+    auth_token: SecretStr
+    base_url: str = "https://api.twilio.com"
+    allowed: AllowedNetworks = field(default_factory=AllowedNetworks)
+
+
+class SmsChannel:
+    """Creates messages."""
+
+    name = ChannelName.SMS
+    parts: tuple[str, ...] = ("text",)
+
+    def __init__(self, settings: SmsSettings) -> None:
+        self._settings = settings
+        self._transport = GuardedTransport(settings.allowed, most_body=MOST_LIST)
+        self._url = f"{settings.base_url}/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
+        self._auth = httpx.BasicAuth(settings.account_sid, settings.auth_token.get_secret_value())
+
+    async def open(self) -> None:
+        """Connections are made when needed."""
+
+    async def close(self) -> None:
+        """Close held connections."""
+        await self._transport.aclose()
+
+    async def send(self, delivery: Delivery) -> Receipt:
+        """Create the message once; without the status call-back when Twilio does not accept its address."""
+        form = build(delivery)
+        try:
+            return classify(await self._post(form))
+        except PermanentFailure as error:
+            if error.code != BAD_CALLBACK or "StatusCallback" not in form:
+                raise
+        return classify(await self._post({name: value for name, value in form.items() if name != "StatusCallback"}))
+
+    async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
+        """Return the receipt of a message to that number with that body created since, if Twilio has one."""
+        query = urlencode({"To": to, "DateSent>": since.strftime("%Y-%m-%d"), "PageSize": LISTED})
+        answer = await self._transport.handle_async_request(self._request("GET", f"{self._url}?{query}"))
+        if answer.status_code != 200:
+            raise TemporaryFailure(
+                "look_up", f"Twilio answered HTTP {answer.status_code}", code=str(answer.status_code)
+            )
+        found = _json(answer).get("messages", [])
+        match = next((item for item in found if item.get("to") == to and item.get("body") == body), None)
+        return Receipt(provider_id=match.get("sid"), detail=match.get("status")) if match else None
+
+    async def _post(self, form: Mapping[str, str]) -> httpx.Response:
+        request = self._request("POST", self._url, urlencode(form).encode())
+        return await self._transport.handle_async_request(request)
+
+    def _request(self, method: str, url: str, body: bytes | None = None) -> httpx.Request:
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+        request = httpx.Request(method, url, content=body, headers=headers)
+        return next(self._auth.sync_auth_flow(request))
+
+
+def build(delivery: Delivery) -> dict[str, str]:
+    """Return the form of a message."""
+    target = delivery.target
+    assert isinstance(target, SmsTarget)
+    if not target.sender:
+        raise PermanentFailure("no_sender", "no sender number: set sms_from of the tenant or NOTIFIER_TWILIO_FROM")
+    sender = "MessagingServiceSid" if target.sender.startswith("MG") else "From"
+    form = {"To": target.to, sender: target.sender, "Body": delivery.parts["text"]}
+    if target.status_callback:
+        form["StatusCallback"] = target.status_callback
+    if target.valid_seconds is not None:
+        form["ValidityPeriod"] = str(target.valid_seconds)
+    return form
+
+
+def classify(answer: httpx.Response) -> Receipt:
+    """Return the receipt of an answer, or raise what it means."""
+    facts = _json(answer)
+    if answer.status_code in (200, 201):
+        return Receipt(provider_id=facts.get("sid"), detail=facts.get("status"))
+    raise _refusal(answer, facts.get("code"))
+
+
+def _refusal(answer: httpx.Response, code: Any) -> DeliveryError:
+    meant = judge(code if isinstance(code, int) else None, answer.status_code)
+    word = str(code or answer.status_code)
+    if not meant.temporary:
+        return PermanentFailure("refused", meant.meaning, code=word, disable=meant.disable)
+    wait = answer.headers.get("retry-after", "")
+    retry_after = float(wait) if wait.isdigit() else None
+    return TemporaryFailure("refused", meant.meaning, code=word, retry_after=retry_after, lane_wide=meant.lane_wide)
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = json.loads(answer.content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def verify_signature(auth_token: str) -> Callable[[str, Mapping[str, str], str], bool]:
+    """Return a check of X-Twilio-Signature (HMAC-SHA1 over URL and sorted parameters, Twilio's RequestValidator)."""
+    from twilio.request_validator import RequestValidator  # imported late: only the web needs it
+
+    validator = RequestValidator(auth_token)
+
+    def verify(url: str, parameters: Mapping[str, str], signature: str) -> bool:
+        return bool(auth_token) and bool(validator.validate(url, dict(parameters), signature))
+
+    return verify
+
+
+CHANNEL = SmsChannel
