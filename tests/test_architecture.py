@@ -28,7 +28,7 @@ CHANNELS = sorted(path.stem for path in (PACKAGE / "channels").glob("[!_]*.py"))
 
 def test_imports_point_inwards() -> None:
     """The contracts of import-linter in pyproject.toml: layers, independent channels, no driver in the core."""
-    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
 

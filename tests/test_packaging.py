@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -10,6 +11,7 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -44,8 +46,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(command: list[str], folder: Path) -> str:
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+def _run(command: list[str], folder: Path, environ: Mapping[str, str] | None = None) -> str:
+    run = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-3000:]
     return run.stdout
 
@@ -75,6 +77,20 @@ def test_the_installed_wheel_is_itself_and_not_the_checkout(installed: Path) -> 
 
 def test_the_installed_command_runs(installed: Path) -> None:
     assert "notifier" in _run([str(installed / "bin/notifier"), "--help"], installed)
+
+
+def test_the_installed_wheel_turns_an_event_into_a_mail(installed: Path, tmp_path: Path) -> None:
+    environ = {
+        "NOTIFIER_DATABASE_URL": f"sqlite:///{tmp_path}/notifier.db",
+        "NOTIFIER_BASE_URL": "https://n.example.com",
+        "NOTIFIER_LINK_KEYS": base64.b64encode(bytes(32)).decode(),
+    }
+    command = [str(installed / "bin/python"), "-P", str(ROOT / "tests/mail_from_wheel.py")]
+    mail = json.loads(_run(command, tmp_path, environ).splitlines()[-1])
+    assert mail["templates"].startswith(str(installed))
+    assert "Main St" in mail["subject"]
+    assert "Door Open" in mail["text"]
+    assert "<style" in mail["html"], "the mail itself, not the plain form that a broken template falls back to"
 
 
 def test_dev_lock_holds_the_other_locks_at_the_same_versions() -> None:
