@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from notifier.acting import LinkService
 from notifier.channels import build_channels
 from notifier.config import Settings
 from notifier.core.catalogue import Catalogue
@@ -103,6 +104,11 @@ class System:
     def pipeline(self) -> Pipeline:
         """The story."""
         return Pipeline(self.store, self.hints, self.policies, utc_now, adapt_record, self.planner, self.preparation)
+
+    @cached_property
+    def link_service(self) -> LinkService:
+        """Opens links and takes decisions."""
+        return LinkService(self.store, self.signer, self.policies, self.hints, utc_now, self.settings.base_url)
 
     def channels(self) -> dict[ChannelName, Channel]:
         """New channel objects; they belong to one event loop."""

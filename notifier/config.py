@@ -75,8 +75,6 @@ class Settings(BaseModel):
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     #: Coolr's portal, for pictures given by GUID; empty = such pictures are not shown.
     coolr_base_url: str = ""
-    coolr_user: str = ""
-    coolr_password: SecretStr = SecretStr("")
 
     @field_validator("base_url", "twilio_base_url", "coolr_base_url")
     @classmethod

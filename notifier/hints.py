@@ -79,3 +79,6 @@ class NoHints:
 
     def deliver(self) -> None:
         """Nothing to tell."""
+
+    def close(self) -> None:
+        """Nothing to close."""

@@ -236,7 +236,7 @@ def _log_outcome(claimed: Claimed, attempt_id: AttemptId, follows: retrying.Next
     facts: dict[str, Any] = {
         "action": "attempt",
         "tenant": claimed.tenant,
-        "event": claimed.event_id,
+        "event_id": claimed.event_id,
         "notification": claimed.id,
         "attempt": attempt_id,
         "channel": claimed.channel.value,

@@ -38,6 +38,9 @@ class Hints(Protocol):
     def deliver(self) -> None:
         """Due notifications exist."""
 
+    def close(self) -> None:
+        """Send nothing more."""
+
 
 class PolicySource(Protocol):
     """The applied configuration; follows the version number in the database."""

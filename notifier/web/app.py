@@ -12,13 +12,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notifier import __version__
-from notifier.bootstrap import System, utc_now
+from notifier.bootstrap import System, templates_root, utc_now
 from notifier.channels.sms import verify_signature
 from notifier.config import load
 from notifier.logs import set_up
 from notifier.sources.pictures import Pictures
 from notifier.store import newest_schema
 from notifier.web import auth, hooks, intake, links, ops, problems, reads
+from notifier.web.pages import Pages
 from notifier.worker.current import build_for_publishing
 
 log = structlog.get_logger("notifier.web")
@@ -57,7 +58,8 @@ def build_app(system: System) -> ASGIApp:
     problems.install(app)
     credential = auth.credential_dependency(system.store)
     app.include_router(intake.create_router(system.pipeline.accept, credential))
-    app.include_router(links.create_router(system.link_service, Pictures.from_settings(settings)))
+    pages = Pages(templates_root(settings))
+    app.include_router(links.create_router(system.link_service, pages, Pictures.from_settings(settings)))
     verify = verify_signature(settings.twilio_auth_token.get_secret_value())
     app.include_router(hooks.create_router(system.store, utc_now, verify, settings.base_url))
     app.include_router(reads.create_router(system.store, credential))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +16,7 @@ from notifier.ports import Store
 REFUSED = "Send a valid API key: Authorization: Bearer nk_... or X-API-Key"
 
 
-def credential_dependency(store: Store) -> Callable[[Request], object]:
+def credential_dependency(store: Store) -> Callable[..., Any]:
     """Return the FastAPI dependency that authenticates a request."""
 
     async def credential(request: Request) -> Credential:

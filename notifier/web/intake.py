@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -38,7 +38,7 @@ def create_router(accept: Accept, credential: Callable[..., Any]) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["events in"])
 
     @router.post("/events", status_code=202, summary="Send one event or up to 1,000", openapi_extra=_BODY)
-    async def events(request: Request, key: Annotated[Credential, Depends(credential)]) -> JSONResponse:
+    async def events(request: Request, key: Credential = Depends(credential)) -> JSONResponse:
         """Answers 202 with one result per event: accepted, duplicate, unchanged, conflict or rejected.
 
         A single event that cannot be accepted is answered 422 (403 for another tenant's), with the same facts.

@@ -7,7 +7,7 @@ database when asked for, so that every process of the system is in them; behind 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from fastapi import APIRouter, Request, Response
@@ -117,7 +117,7 @@ def _age(moment: datetime | None, now: datetime) -> float:
     return max(0.0, (now - moment).total_seconds()) if moment else 0.0
 
 
-def _histogram(latencies: list[tuple[str, str, float]]) -> Metric:  # type: ignore[type-arg]
+def _histogram(latencies: Sequence[tuple[str, str, float]]) -> Metric:
     family = HistogramMetricFamily(
         "notifier_handover_seconds",
         "Seconds from acceptance of the event to hand-over, last 15 minutes",

@@ -23,15 +23,14 @@ LARGEST_PAGE = 100
 def create_router(store: Store, credential: Callable[..., Credential]) -> APIRouter:
     """Return the routes; `credential` is the dependency that turns an API key into its rights."""
     router = APIRouter(prefix="/v1", tags=["read"])
-    Reader = Annotated[Credential, Depends(credential)]
 
     @router.get("/{listed}", summary="List records, newest first")
     def list_records(
         listed: Listed,
-        reader: Reader,
         start: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50,
         filters: Annotated[str, Query(max_length=2000)] = "",
+        reader: Credential = Depends(credential),
     ) -> dict[str, Any]:
         _require_reading(reader)
         wanted = _filters(filters)
@@ -43,7 +42,7 @@ def create_router(store: Store, credential: Callable[..., Credential]) -> APIRou
         return {"records": records, "totalRecords": total}
 
     @router.get("/events/{event_id}/timeline", summary="What became of an event: notifications, attempts, reasons")
-    def timeline(event_id: str, reader: Reader) -> dict[str, Any]:
+    def timeline(event_id: str, reader: Credential = Depends(credential)) -> dict[str, Any]:
         _require_reading(reader)
         with store.read() as tx:
             event = tx.event(reader.tenant, EventId(event_id))

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging, worker_process_init
-from kombu import Queue
+from kombu.entity import Queue
 
 INTAKE, ROUTE, SLOW, DELIVER = "intake", "route", "slow", "deliver"
 QUEUES = (INTAKE, ROUTE, SLOW, DELIVER)
@@ -62,7 +62,7 @@ def _create() -> Celery:
         broker_connection_retry_on_startup=True,
         broker_transport_options=REDIS_TRANSPORT,
         broker_pool_limit=4,
-        task_queues=[Queue(name) for name in QUEUES],
+        task_queues=[Queue(name) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu has no types
         task_default_queue=INTAKE,
         task_create_missing_queues=False,
         task_routes=ROUTES,

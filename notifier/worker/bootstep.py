@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 import uvloop
@@ -65,10 +65,10 @@ class EngineThread(threading.Thread):
             log.error("the engine did not end in time; the sweep frees what it held", action="engine_abandoned")
 
 
-class DeliveryEngineStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ships no types for bootsteps
+class DeliveryEngineStep(bootsteps.StartStopStep):
     """Start the engine after the consumer's pool, stop it before the worker ends."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires: ClassVar[set[str]] = {"celery.worker.components:Pool"}
 
     def __init__(self, parent: Any, **kwargs: Any) -> None:
         self.thread: EngineThread | None = None

@@ -1,0 +1,307 @@
+"""act: open a link, show what it points at, take a decision once (P5, P6, P7).
+
+Reading changes nothing. Acting happens in one transaction: subject and order locked (in that order, as accept does),
+the number judged, the decision, the order's new state, the audit entry and the event `coolr.decision.recorded`
+written together. Knows no HTTP: takes texts, returns what to show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import structlog
+
+from notifier.core import order_flow
+from notifier.core.ids import EventId, OrderId, TenantId, new_id
+from notifier.core.links import LinkPurpose, LinkSigner, normalise_code
+from notifier.core.model import Contact, Event, EventType, Outlet
+from notifier.core.order_flow import Decided, Refusal, Refused, Wish
+from notifier.core.order_form import Form
+from notifier.core.orders import Action, Decision, Order
+from notifier.core.policy import Confirmation, TenantPolicy
+from notifier.core.records import AuditEntry, LinkRow, SubjectState
+from notifier.errors import LinkExpired, LinkInvalid, LinkRevoked
+from notifier.ports import Clock, Hints, PolicySource, Store
+from notifier.unit import Reader, Writer
+
+log = structlog.get_logger(__name__)
+
+TRIES = 2  #: wrong numbers before the number no longer opens the order
+OURS = "notifier"  #: CloudEvents source of what we produce
+
+
+class FormError(StrEnum):
+    """What was wrong with a form, beside the order's own reasons."""
+
+    WRONG_NUMBER = "wrong_number"
+    NO_NUMBER = "no_number"
+    LOCKED = "locked"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A link that opened: everything a page needs."""
+
+    link: LinkRow
+    purpose: LinkPurpose
+    policy: TenantPolicy
+    event: Event
+    outlet: Outlet | None
+    order: Order | None = None
+    decision: Decision | None = None
+    seen: Mapping[str, Any] | None = None  #: the order's data in the version that this link's message showed
+    locked: bool = False
+    nonce: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What became of a form: done (redirect to the link), or the page again with a reason and what was typed."""
+
+    visit: Visit
+    done: bool = False
+    error: FormError | Refusal | None = None
+    tries_left: int = 0
+    refused: Refused | None = None
+    typed: Form = field(default_factory=Form)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkService:
+    """Opens links and takes decisions."""
+
+    store: Store
+    signer: LinkSigner
+    policies: PolicySource
+    hints: Hints
+    clock: Clock
+    base_url: str
+
+    # -- opening ------------------------------------------------------------------------------------------------
+
+    def open_token(self, token: str, host: str) -> Visit:
+        """Open a signed link. Raises LinkInvalid, LinkExpired, LinkRevoked."""
+        now = self.clock()
+        opened = self.signer.open(token, now)
+        with self.store.read() as tx:
+            row = tx.link(opened.link_id)
+            return self._visit(tx, row, host, now, opened.purpose)
+
+    def open_code(self, text: str, host: str) -> Visit:
+        """Open a short code, typed or followed. Raises as open_token."""
+        code = normalise_code(text)
+        if code is None:
+            raise LinkInvalid
+        now = self.clock()
+        with self.store.read() as tx:
+            row = tx.link_by_code(self.signer.code_hash(code))
+            if row is not None and row.expires_at <= now:
+                raise LinkExpired(row.expires_at)
+            return self._visit(tx, row, host, now, LinkPurpose(row.purpose) if row else None)
+
+    def _visit(self, tx: Reader, row: LinkRow | None, host: str, now: datetime, purpose: LinkPurpose | None) -> Visit:
+        if row is None or purpose is None or row.purpose != purpose:
+            raise LinkInvalid
+        policy = self.policies.current().tenants.get(row.tenant)
+        if policy is None or not self._our_host(policy, host):
+            raise LinkInvalid
+        if row.revoked_at is not None:
+            raise LinkRevoked
+        event = tx.event(row.tenant, row.event_id)
+        if event is None:
+            raise LinkInvalid
+        outlet = tx.outlets(row.tenant, [event.outlet]).get(event.outlet) if event.outlet else None
+        if purpose is not LinkPurpose.ORDER:
+            return Visit(row, purpose, policy, event, outlet)
+        return self._order_visit(tx, row, policy, event, outlet)
+
+    def _order_visit(
+        self, tx: Reader, row: LinkRow, policy: TenantPolicy, event: Event, outlet: Outlet | None
+    ) -> Visit:
+        order = tx.order(row.tenant, _order_id(row))
+        if order is None:
+            raise LinkInvalid
+        decision = tx.decision(row.tenant, order.decision_id) if order.decision_id else None
+        seen = tx.order_version(row.tenant, order.id, row.object_version) if row.object_version else None
+        state = tx.number_state(row.tenant, order.id, row.recipient_key)
+        return Visit(
+            link=row,
+            purpose=LinkPurpose.ORDER,
+            policy=policy,
+            event=event,
+            outlet=outlet,
+            order=order,
+            decision=decision,
+            seen=seen,
+            locked=state is not None and state.wrong >= TRIES,
+            nonce=secrets.token_urlsafe(12),
+        )
+
+    def _our_host(self, policy: TenantPolicy, host: str) -> bool:
+        """A tenant's links open at the tenant's address only."""
+        base = (policy.base_url or self.base_url).partition("://")[2].partition("/")[0]
+        return host.lower() == base.lower()
+
+    # -- acting -------------------------------------------------------------------------------------------------
+
+    def act(self, visit: Visit, form: Form, via: str) -> Acted:
+        """Take the decision that a form asks for, once."""
+        now = self.clock()
+        if visit.order is None or not visit.link.may_act or form.action is None or not form.nonce:
+            return Acted(visit, error=Refusal.NOT_ALLOWED, typed=form)
+        with self.store.write() as tx:
+            subject = f"order/{visit.order.number}"
+            state = tx.lock_subjects(visit.policy.id, [subject]).get(subject)
+            order = tx.lock_order(visit.policy.id, visit.order.id)
+            assert order is not None
+            acted = self._judge(tx, visit, order, state, form, via, now)
+        if acted.done:
+            self.hints.route()
+        return self._fresh(acted)
+
+    def _judge(
+        self,
+        tx: Writer,
+        visit: Visit,
+        order: Order,
+        state: SubjectState | None,
+        form: Form,
+        via: str,
+        now: datetime,
+    ) -> Acted:
+        if tx.decision_by_nonce(order.tenant, order.id, form.nonce) is not None:
+            return Acted(visit, done=True)  # the same form again: the same receipt
+        wish = self._wish(tx, visit, order, form, via)
+        answer = order_flow.decide(order, wish, visit.policy, now, new_id)
+        if isinstance(answer, Decided) and form.unreadable and form.action is Action.MODIFY:
+            answer = Refused(Refusal.INVALID, dict.fromkeys(form.unreadable, "a whole number, please"))
+        if isinstance(answer, Refused) and answer.reason is not Refusal.INVALID:
+            return Acted(visit, error=answer.reason, refused=answer, typed=form)
+        if (wrong := self._number_against(tx, visit, order, form, now)) is not None:
+            return wrong
+        if isinstance(answer, Refused):
+            return Acted(visit, error=Refusal.INVALID, refused=answer, typed=form)
+        if not tx.save_decision(answer.decision):
+            return Acted(visit, error=Refusal.ALREADY_DECIDED, typed=form)
+        self._record(tx, visit, answer, state, now)
+        return Acted(visit, done=True)
+
+    def _number_against(self, tx: Writer, visit: Visit, order: Order, form: Form, now: datetime) -> Acted | None:
+        """Judge the number; two wrong ones close the order for this person's links."""
+        if visit.policy.links.confirmation is Confirmation.BUTTON:
+            return None
+        key = visit.link.recipient_key
+        known = tx.number_state(order.tenant, order.id, key)
+        if known is None or known.wrong >= TRIES:
+            return Acted(visit, error=FormError.LOCKED, typed=form)
+        if not form.number:
+            return Acted(visit, error=FormError.NO_NUMBER, tries_left=TRIES - known.wrong, typed=form)
+        expected = self.signer.number(order.id, key, known.round, known.key_id)
+        if hmac.compare_digest(expected.encode(), form.number.encode()):
+            return None
+        # The count hangs on form and number: a doubled form counts once, another guess in the same form counts.
+        once = hashlib.sha256(f"{form.nonce}\0{form.number}".encode()).hexdigest()
+        wrong = tx.count_wrong_number(order.tenant, order.id, key, once, TRIES)
+        tx.save_audit([_audit(visit, "link.wrong_number", order, now, {"wrong": wrong})])
+        error = FormError.LOCKED if wrong >= TRIES else FormError.WRONG_NUMBER
+        return Acted(visit, error=error, tries_left=max(0, TRIES - wrong), typed=form)
+
+    def _wish(self, tx: Reader, visit: Visit, order: Order, form: Form, via: str) -> Wish:
+        assert form.action is not None
+        contacts = tx.contacts(order.tenant, [order.outlet]).get(order.outlet, [])
+        return Wish(
+            action=form.action,
+            quantities=form.quantities,
+            reason=form.reason,
+            seen_version=form.version,
+            nonce=form.nonce,
+            recipient_key=visit.link.recipient_key,
+            recipient_id=visit.link.recipient_id,
+            decided_by=form.name or _given_name(visit.link, contacts),
+            via=via,
+        )
+
+    def _record(self, tx: Writer, visit: Visit, answer: Decided, state: SubjectState | None, now: datetime) -> None:
+        """Order, event and audit beside the decision, in its transaction."""
+        tx.save_order(answer.order)
+        event = decision_event(answer, state, now)
+        tx.save_subjects(
+            [
+                SubjectState(
+                    event.tenant,
+                    event.subject,
+                    state.source if state else OURS,
+                    event.sequence,
+                    state.state if state else {},
+                )
+            ]
+        )
+        tx.save_events([event])
+        facts = {"version": answer.decision.order_version, "quantities": dict(answer.decision.quantities)}
+        tx.save_audit([_audit(visit, f"decision.{answer.decision.action.value}", answer.order, now, facts)])
+        log.info(
+            "an order was decided",
+            action="decided",
+            tenant=event.tenant,
+            order=answer.order.id,
+            decision=answer.decision.action.value,
+            event_id=event.id,
+        )
+
+    def _fresh(self, acted: Acted) -> Acted:
+        """The visit as it is after the transaction, for the page that is shown next."""
+        with self.store.read() as tx:
+            visit = acted.visit
+            again = self._order_visit(tx, visit.link, visit.policy, visit.event, visit.outlet)
+        return Acted(again, acted.done, acted.error, acted.tries_left, acted.refused, acted.typed)
+
+
+def decision_event(answer: Decided, state: SubjectState | None, now: datetime) -> Event:
+    """Return the event of a decision: it takes the same road as everything else."""
+    decision, order = answer.decision, answer.order
+    return Event(
+        id=EventId(new_id()),
+        tenant=TenantId(order.tenant),
+        source=OURS,
+        source_id=decision.id,
+        type=EventType.DECISION_RECORDED,
+        subject=f"order/{order.number}",
+        time=now,
+        received_at=now,
+        sequence=(state.sequence if state else 0) + 1,
+        content_hash=hashlib.sha256(decision.id.encode()).hexdigest(),
+        data=order_flow.decision_data(order, decision, now).model_dump(mode="json"),
+        outlet=order.outlet,
+    )
+
+
+def _order_id(row: LinkRow) -> OrderId:
+    return OrderId(row.object.removeprefix("order/"))
+
+
+def _given_name(link: LinkRow, contacts: list[Contact]) -> str:
+    """Given name, else role; never an address."""
+    for contact in contacts:
+        if contact.recipient.id == link.recipient_id:
+            name = contact.recipient.name.split(" ")[0]
+            return name or contact.role.replace("_", " ")
+    return "somebody with the link"
+
+
+def _audit(visit: Visit, action: str, order: Order, now: datetime, detail: Mapping[str, Any]) -> AuditEntry:
+    return AuditEntry(
+        id=new_id(),
+        tenant=order.tenant,
+        at=now,
+        actor=f"link:{visit.link.recipient_key}",
+        action=action,
+        object=f"order/{order.id}",
+        detail={**detail, "link": visit.link.id},
+    )
