@@ -62,7 +62,7 @@ class Settings(BaseModel):
     data_dir: Path = Path(".notifier")
     #: Folder of the templates; empty = the ones shipped with the package.
     templates_dir: Path | None = None
-    #: Addresses callbacks and picture fetches may reach although they are not public, e.g. "10.1.0.0/16,127.0.0.1:8901".
+    #: Addresses callbacks and picture fetches may reach although not public, e.g. "10.1.0.0/16,127.0.0.1:8901".
     callback_allow: Listed = ()
     #: Addresses of reverse proxies whose X-Forwarded-* headers count.
     trusted_proxies: Listed = ()

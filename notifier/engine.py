@@ -12,6 +12,7 @@ sends nothing more from its buffer, since others may have freed those rows (desi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -179,10 +180,8 @@ class Engine:
             claimed = await self._claim_free()
             if claimed:
                 continue
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), POLL)
-            except TimeoutError:
-                pass
 
     async def _claim_free(self) -> bool:
         """Fill the free slots. Returns whether looking again at once is worth it."""

@@ -40,7 +40,7 @@ async def look_up_unknowns(
     clock: Clock,
 ) -> int:
     """Resolve what is due for a look-up. Returns how many were asked about."""
-    channel = channels.get(ChannelName.SMS)
+    channel: object = channels.get(ChannelName.SMS)
     if not isinstance(channel, LooksUp):
         return 0
 

@@ -70,7 +70,7 @@ class Pipeline:
     # -- accept ---------------------------------------------------------------------------------------------------
 
     def accept(self, items: Sequence[RawItem], credential: Credential) -> list[Answer]:
-        """Take events in. When this returns, what it calls accepted is committed (P1); one bad event fails alone (P8)."""
+        """Take events in. What it calls accepted is committed when it returns (P1); one bad event fails alone (P8)."""
         now = self.clock()
         readings = [(index, read(item, credential, now, self.adapt_record), item) for index, item in enumerate(items)]
         answers = [
@@ -107,7 +107,7 @@ class Pipeline:
     # -- route ----------------------------------------------------------------------------------------------------
 
     def route(self) -> int:
-        """Turn the oldest unrouted events into notifications, all of a chunk in one transaction. Returns how many events."""
+        """Turn the oldest unrouted events into notifications, a chunk in one transaction. Returns how many events."""
         now = self.clock()
         self.policies.refresh()
         with self.store.write() as tx:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "notifier"
 SOURCES = sorted(path for path in PACKAGE.rglob("*.py"))
 LONGEST = 450  #: lines; a module near that usually holds two ideas
 
-#: A wait in Celery dies with the broker or runs twice after its visibility timeout; a task that raises is acked (P1, P3).
+#: A wait in Celery dies with the broker or runs twice after its visibility timeout; a raising task is acked (P1, P3).
 FORBIDDEN_IN_TASKS = ("countdown", "eta", "autoretry_for", "retry_backoff")
 #: Read the environment: what builds a process. Everybody else is handed settings.
 MAY_READ_ENVIRONMENT = ("bootstrap.py", "cli/", "embedded/")

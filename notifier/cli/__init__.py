@@ -11,7 +11,7 @@ import sys
 import typer
 
 from notifier.cli import config, data, demo, inspect, keys, orders, quarantine, run
-from notifier.cli.printing import fail
+from notifier.cli.printing import complain
 from notifier.errors import ConfigError, StoreError
 
 app = typer.Typer(
@@ -34,8 +34,8 @@ def main() -> None:
         app()
     except ConfigError as error:
         for problem in error.problems:
-            fail(str(problem), leave=False)
+            complain(str(problem))
         sys.exit(1)
     except StoreError as error:
-        fail(f"database: {error}", leave=False)
+        complain(f"database: {error}")
         sys.exit(3)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from notifier.cli.current import environment, system
-from notifier.cli.printing import console, fail, print_json, print_table, safe, say
+from notifier.cli.printing import errors, fail, print_json, print_table, safe, say
 
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
@@ -36,16 +37,19 @@ def import_files(
     policy = system().policies.current().tenants.get(tenant)  # type: ignore[call-overload]
     if policy is None:
         fail(f"no tenant named {tenant} in the applied configuration")
-    reports = []
-    with Progress(console=console, transient=True) as bar:
-        for path in files:
+    with Progress(console=errors, transient=True) as bar:
+
+        def import_one(path: Path) -> Any:
             task = bar.add_task(safe(path.name), total=None)
-            reports.append(
-                import_file(
-                    system().store, path, policy, dry_run=dry_run, progress=lambda n, t=task: bar.update(t, completed=n)
-                )
-            )
+            progress = partial(_advance, bar, task)
+            return import_file(system().store, path, policy, dry_run=dry_run, progress=progress)
+
+        reports = [import_one(path) for path in files]
     _report(reports, as_json)
+
+
+def _advance(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
 
 
 def _report(reports: list[Any], as_json: bool) -> None:

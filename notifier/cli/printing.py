@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -43,12 +43,12 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
     console.print(table)
 
 
-@overload
-def fail(text: str, code: int = 1, *, leave: bool = True) -> NoReturn: ...
-@overload
-def fail(text: str, code: int = 1, *, leave: bool = False) -> None: ...
-def fail(text: str, code: int = 1, *, leave: bool = True) -> None:
-    """Print what is wrong to stderr and, unless told otherwise, leave with that code."""
+def complain(text: str) -> None:
+    """Print what is wrong to stderr."""
     errors.print(f"[red]error:[/red] {safe(text)}")
-    if leave:
-        raise typer.Exit(code)
+
+
+def fail(text: str, code: int = 1) -> NoReturn:
+    """Print what is wrong to stderr and leave with that code."""
+    complain(text)
+    raise typer.Exit(code)

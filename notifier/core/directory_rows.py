@@ -163,7 +163,7 @@ def read_contact(
 
 
 def _named(row: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    given = {_plain(str(name)): value for name, value in row.items() if name is not None}
+    given = {_plain(str(name)): value for name, value in row.items()}
     return {
         ours: next((one_line(given[name], 200) for name in names if given.get(name) not in (None, "")), "")
         for ours, names in columns.items()

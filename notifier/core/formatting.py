@@ -19,11 +19,14 @@ AVAILABLE = ("en",)  #: languages that templates exist in
 
 #: Currencies whose minor unit is not a hundredth (ISO 4217, list one). CLDR, and so Babel, differs for some: it
 #: prints what is in use (no decimals for IRR or LBP) and would be wrong by a factor of 100 about what was sent to us.
+# fmt: off
 MINOR_DIGITS = {
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-    **dict.fromkeys("CLF UYW".split(), 4),
+    "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
+    "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+    "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
+    "CLF": 4, "UYW": 4,
 }
+# fmt: on
 #: Units written without a space before them in English; all others stand apart ("9.2 °C").
 _CLOSE_UNITS = ("%", "°")
 

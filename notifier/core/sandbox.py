@@ -1,69 +1,96 @@
-"""The Jinja environments: immutable sandbox, strict undefined, autoescape by extension, no operation that makes much
-of little.
+"""The Jinja environments of messages: an immutable sandbox in which a template can only place values.
 
-Jinja's sandbox caps only `range`; ``"x" * 10**8`` or ``"%0999999999d" % 1`` would still fill the memory. Templates
-come from the deployment's files and data is never a template, so that these limits guard against mistakes and against
-somebody who may edit a template but must not take the worker down.
+Jinja's own sandbox caps only `range`; ``"x" * 10**8`` or ``"%0999999999d" % 1`` would still fill the memory. So
+templates do no arithmetic, build no texts, lists or dicts, reach no method, and call nothing but macros; what they
+print is counted while they print it. Templates come from the deployment's files and data is never a template: these
+limits guard against mistakes, and against somebody who may edit a template but must not take the worker down.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, Undefined
+from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, TemplateSyntaxError, nodes
+from jinja2.environment import TemplateModule
 from jinja2.exceptions import SecurityError
+from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
 
-MOST_TEXT = 100_000  #: characters of any one value made inside a template
-#: Filters that copy or pad without bound, reach into objects, or build markup of their own.
-REMOVED_FILTERS = (
-    "attr",
-    "batch",
-    "center",
-    "format",
-    "indent",
-    "map",
-    "pprint",
-    "replace",
-    "tojson",
-    "urlize",
-    "wordwrap",
-    "xmlattr",
-)
-REMOVED_METHODS = {
-    "center",
-    "expandtabs",
-    "format",
-    "format_map",
-    "ljust",
-    "rjust",
-    "translate",
-    "zfill",
-    "replace",
-    "join",
+MOST_SOURCE = 100_000  #: characters of a template file
+MOST_PRINTED = 1_500_000  #: characters that one rendering prints, macros counted again at each level
+MOST_CALLS = 20_000  #: macro calls of one rendering
+DEEPEST_LOOP = 2
+FILTERS = ("count", "default", "e", "escape", "first", "last", "length", "lower", "tojson", "trim", "upper")
+TESTS = ("defined", "undefined", "none", "odd", "even", "eq", "ne", "lt", "le", "gt", "ge", "in")
+
+#: What could make much of little, or hide what a template uses.
+_REFUSED: dict[type[nodes.Node], str] = {
+    nodes.Add: "+",
+    nodes.Sub: "-",
+    nodes.Mul: "*",
+    nodes.Div: "/",
+    nodes.FloorDiv: "//",
+    nodes.Mod: "%",
+    nodes.Pow: "**",
+    nodes.Concat: "~",
+    nodes.List: "a list",
+    nodes.Dict: "a dict",
+    nodes.ScopedEvalContextModifier: "autoescape",
+    nodes.EvalContextModifier: "autoescape",
 }
 
 
+class _Spent:
+    """What one rendering has printed and called so far."""
+
+    __slots__ = ("calls", "printed")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.printed = 0
+
+
+_spent: ContextVar[_Spent | None] = ContextVar("spent", default=None)
+
+
 class RestrictedEnvironment(ImmutableSandboxedEnvironment):
-    """Refuses `*`, `**` and `%`, and methods of texts that grow them."""
+    """Refuses while compiling what no message needs, and counts while rendering."""
 
-    intercepted_binops = frozenset(["*", "**", "%"])
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        if len(source) > MOST_SOURCE:
+            raise TemplateSyntaxError(f"longer than {MOST_SOURCE:,} characters", 1, name, filename)
+        tree = super()._parse(source, name, filename)
+        _refuse(tree, name)
+        return tree
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Numbers may be multiplied; nothing else."""
-        if operator == "*" and isinstance(left, int) and isinstance(right, int) and abs(left * right) < 10**15:
-            return left * right
-        raise SecurityError(f"the operator {operator} is not available in templates")
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Look into the context's plain dicts; of objects only a loop's counters and a file's macros are in reach."""
+        if type(obj) is dict:
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        if isinstance(obj, (LoopContext, TemplateModule)) and not attribute.startswith("_"):
+            return super().getattr(obj, attribute)
+        return self.unsafe_undefined(obj, attribute)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Plain data only: no attribute that begins with an underscore, no growing method."""
-        if isinstance(obj, str) and attr in REMOVED_METHODS:
-            return False
-        return super().is_safe_attribute(obj, attr, value)
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Subscript plain data; never an attribute under another name."""
+        if isinstance(obj, (dict, list, str)):
+            try:
+                return obj[argument]
+            except (TypeError, LookupError):
+                return self.undefined(obj=obj, name=argument)
+        return self.unsafe_undefined(obj, str(argument))
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        """Macros only, and not without end."""
+        spent = _spent.get()
+        if spent is not None:
+            spent.calls += 1
+            if spent.calls > MOST_CALLS:
+                raise SecurityError(f"more than {MOST_CALLS:,} calls of macros")
+        return isinstance(obj, Macro)
 
 
 class FolderLoader(BaseLoader):
@@ -73,44 +100,85 @@ class FolderLoader(BaseLoader):
         self.root = root.resolve()
         self.prepare = prepare
 
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        """Return the template's text; always fresh, since templates are read once."""
+    def path(self, template: str) -> Path:
+        """Where a template lies. Raises TemplateNotFound for one that is missing or outside, links followed."""
         path = (self.root / template).resolve()
-        if self.root not in path.parents or not path.is_file():
+        if "\0" in template or self.root not in path.parents or not path.is_file():
             raise TemplateNotFound(template)
+        return path
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """Return the template's text; it counts as fresh for good, since templates are read once."""
+        path = self.path(template)
         return self.prepare(template, path.read_text(encoding="utf-8")), str(path), lambda: True
 
 
 def environment(loader: BaseLoader) -> Environment:
-    """Return the environment for messages."""
+    """Return the environment for messages: strict undefined, escaped in .html files, whatever else they are called."""
     made = RestrictedEnvironment(
         loader=loader,
         undefined=StrictUndefined,
-        autoescape=lambda name: name is not None and name.endswith(".html"),
+        autoescape=lambda name: name is None or name.endswith(".html"),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=False,
         finalize=_printable,
         auto_reload=False,
-        cache_size=400,
+        cache_size=-1,
     )
-    for name in REMOVED_FILTERS:
-        made.filters.pop(name, None)
+    made.filters = {name: made.filters[name] for name in FILTERS}
+    made.tests = {name: made.tests[name] for name in TESTS}
     made.globals.clear()
-    made.filters["json"] = _as_json
+    made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False, "allow_nan": False}
     return made
 
 
-def _as_json(value: Any) -> Markup:
-    """Plain data as JSON; `</` is escaped so that it is safe inside a page too."""
-    return Markup(json.dumps(value, ensure_ascii=False).replace("</", "<\\/"))  # noqa: S704  # our own JSON
+def printed(made: Environment, name: str, context: Mapping[str, Any]) -> str:
+    """Render one template under the limits. Raises what Jinja raises, SecurityError for a limit."""
+    token = _spent.set(_Spent())
+    try:
+        return made.get_template(name).render(context)
+    finally:
+        _spent.reset(token)
 
 
 def _printable(value: Any) -> Any:
-    if value is None:
-        raise SecurityError("a template prints None: test the value first")
-    if isinstance(value, str) and len(value) > MOST_TEXT:
-        raise SecurityError(f"a value longer than {MOST_TEXT:,} characters")
-    if isinstance(value, (str, int, float, Undefined)) or hasattr(value, "__html__"):
+    """Texts and numbers are printed and counted; None, a list or an object is a mistake of the template."""
+    if isinstance(value, str):
+        spent = _spent.get()
+        if spent is not None:
+            spent.printed += len(value)
+            if spent.printed > MOST_PRINTED:
+                raise SecurityError(f"more than {MOST_PRINTED:,} characters printed")
         return value
-    raise SecurityError(f"a template prints a {type(value).__name__}, not a text or number")
+    if type(value) in (int, float) or isinstance(value, StrictUndefined):  # printing an undefined raises its own error
+        return value
+    raise SecurityError(f"a template prints a {type(value).__name__}: test the value first")
+
+
+def _refuse(tree: nodes.Template, name: str | None) -> None:
+    for node in tree.find_all(tuple(_REFUSED)):
+        raise TemplateSyntaxError(f"{_REFUSED[type(node)]} is not available in templates", node.lineno, name)
+    for used in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        if not isinstance(used.template, nodes.Const):  # type: ignore[attr-defined]  # all four have one
+            raise TemplateSyntaxError("a file is used by its plain name only", used.lineno, name)
+    _refuse_deep_loops(tree, 0, name)
+    if name is not None and name.endswith(".json"):
+        _refuse_bare_values(tree, name)
+
+
+def _refuse_deep_loops(node: nodes.Node, depth: int, name: str | None) -> None:
+    for child in node.iter_child_nodes():
+        inside = depth + isinstance(child, nodes.For)
+        if inside > DEEPEST_LOOP or (isinstance(child, nodes.For) and child.recursive):
+            raise TemplateSyntaxError(f"loops inside each other: {DEEPEST_LOOP} at most", child.lineno, name)
+        _refuse_deep_loops(child, inside, name)
+
+
+def _refuse_bare_values(tree: nodes.Template, name: str) -> None:
+    """In a .json file every value is printed by tojson, so that data cannot end a string."""
+    for output in tree.find_all(nodes.Output):
+        for value in output.nodes:
+            safe = isinstance(value, nodes.TemplateData) or (isinstance(value, nodes.Filter) and value.name == "tojson")
+            if not safe:
+                raise TemplateSyntaxError("print values with |tojson in a .json file", value.lineno, name)

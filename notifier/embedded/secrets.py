@@ -16,6 +16,7 @@ from pathlib import Path
 from notifier.config import MIN_KEY_BYTES
 from notifier.embedded.folder import Folder
 from notifier.errors import ConfigError, Problem
+from notifier.outbox.settings import secret_variable
 
 #: Endpoints of the demo fleet; notifier.toml names their secrets as `env:NOTIFIER_DEMO_<NAME>_SECRET`.
 ENDPOINTS = ("erp", "orders", "images")
@@ -33,11 +34,6 @@ class Secrets:
     def environment(self) -> dict[str, str]:
         """Variables under which notifier.toml finds the endpoint secrets."""
         return {secret_variable(name): secret for name, secret in self.endpoints.items()}
-
-
-def secret_variable(endpoint: str) -> str:
-    """Name of the environment variable that holds an endpoint's secret."""
-    return f"NOTIFIER_DEMO_{endpoint.upper()}_SECRET"
 
 
 def load_secrets(folder: Folder) -> Secrets:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from notifier.embedded.folder import Folder
 from notifier.embedded.ports import HOST, Ports
 from notifier.embedded.secrets import Secrets
 from notifier.embedded.valkey import embedded_broker
+from notifier.outbox.settings import is_public
 
 #: Settings that only make sense together: one of them from outside switches the embedded part off.
 TOGETHER = (
@@ -48,27 +47,23 @@ def _outbox_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:
     return {
         "NOTIFIER_SMTP_URL": f"smtp://{HOST}:{ports.smtp}",
         "NOTIFIER_TWILIO_BASE_URL": local(ports.outbox),
-        "NOTIFIER_TWILIO_ACCOUNT_SID": secrets.twilio_account_sid,
-        "NOTIFIER_TWILIO_AUTH_TOKEN": secrets.twilio_auth_token,
+        **twilio_credentials(secrets),
         "NOTIFIER_TWILIO_FROM": "+15005550006",  # Twilio's own test number
         **secrets.environment(),
+    }
+
+
+def twilio_credentials(secrets: Secrets) -> dict[str, str]:
+    """The account of the outbox's Twilio-shaped server."""
+    return {
+        "NOTIFIER_TWILIO_ACCOUNT_SID": secrets.twilio_account_sid,
+        "NOTIFIER_TWILIO_AUTH_TOKEN": secrets.twilio_auth_token,
     }
 
 
 def _given(environ: Mapping[str, str], name: str) -> bool:
     names = next((group for group in TOGETHER if name in group), frozenset({name}))
     return any(environ.get(spelling) for base in names for spelling in (base, f"{base}_FILE"))
-
-
-def is_public(base_url: str) -> bool:
-    """Whether links lead to other machines: live links in an open outbox would then be keys to real orders."""
-    host = urlsplit(base_url).hostname
-    if not host or host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
 
 
 def local(port: int) -> str:

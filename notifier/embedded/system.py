@@ -21,10 +21,11 @@ from notifier.embedded.folder import Folder, open_folder, write_private
 from notifier.embedded.part import Part
 from notifier.embedded.ports import Ports, choose
 from notifier.embedded.probes import web_answers, worker_answers
-from notifier.embedded.secrets import load_secrets
-from notifier.embedded.settings import embedded_settings, is_public, local
+from notifier.embedded.secrets import Secrets, load_secrets
+from notifier.embedded.settings import embedded_settings, local, twilio_credentials
 from notifier.embedded.supervisor import Supervisor, Tell, sole_user
-from notifier.embedded.valkey import broker_part
+from notifier.embedded.valkey import broker_part, embedded_broker
+from notifier.outbox.settings import is_public
 
 DELIVER_GRACE = 40.0  #: seconds; a warm shutdown may wait 35 s for sends in flight
 INTAKE_GRACE = 25.0  #: a task returns within 20 s
@@ -81,7 +82,7 @@ def run_system(
         settings = load(environment)
         _record(folder, {name: value for name, value in environment.items() if name.startswith("NOTIFIER_")})
         try:
-            supervisor = Supervisor(embedded_parts(folder, ports, settings, environment, own), folder, tell)
+            supervisor = Supervisor(embedded_parts(folder, ports, settings, environment, secrets), folder, tell)
             run = None if job is None else _with_facts(job, folder, ports, environment)
             return supervisor.run(lambda: _welcome(folder, ports, settings.base_url, tell), run)
         finally:
@@ -114,13 +115,15 @@ def _record(folder: Folder, settings: Mapping[str, str]) -> None:
 
 
 def embedded_parts(
-    folder: Folder, ports: Ports, settings: Settings, environment: Mapping[str, str], own: Mapping[str, str]
+    folder: Folder, ports: Ports, settings: Settings, environment: Mapping[str, str], secrets: Secrets
 ) -> list[Part]:
-    """Return the parts in the order in which they start; `own` are the settings that embedded parts must serve."""
+    """Return the parts in the order in which they start; `environment` is what `settings` was loaded from."""
     web = local(ports.web)
-    parts = [broker_part(folder, environment)] if "NOTIFIER_BROKER_URL" in own else []
+    embedded = settings.broker_url == embedded_broker(folder).broker_url
+    parts = [broker_part(folder, environment)] if embedded else []
     if not is_public(settings.base_url):
-        parts.append(_outbox(ports, environment))
+        # A real Twilio account, if the user has set one, is none of the outbox's business.
+        parts.append(_outbox(ports, {**environment, **twilio_credentials(secrets)}))
     return [
         *parts,
         _part("migrate", environment, once=True, ready_within=120),

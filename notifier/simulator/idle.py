@@ -34,7 +34,7 @@ def _left(system: System, broker: redis.Redis) -> dict[str, int]:
         lanes = tx.lane_stats(now)
         unrouted = tx.count_unrouted()
     counts = {
-        "events on the broker": int(broker.llen("intake")) + int(broker.hlen("unacked")),  # type: ignore[arg-type]
+        "events on the broker": int(broker.llen("intake")) + int(broker.hlen("unacked")),
         "events unrouted": unrouted,
         "notifications due": sum(lane.due for lane in lanes),
         "notifications claimed": sum(lane.claimed for lane in lanes),

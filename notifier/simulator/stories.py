@@ -49,7 +49,7 @@ class _Hour:
     def __init__(self, seed: int, base: datetime) -> None:
         self.seed = seed
         self.base = base.astimezone(UTC).replace(microsecond=0)
-        self.random = random.Random(seed)  # noqa: S311  # a simulator, not a secret
+        self.random = random.Random(seed)  # a simulator, not a secret
         self.stores = stores()
         self.counter = 0
 

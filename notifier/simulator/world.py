@@ -49,11 +49,8 @@ ASSET_TYPES = ("Vista 400 Upright", "Vista 650 Double", "Island Freezer 200")
 
 def stores() -> tuple[Store, ...]:
     """Return the outlets in file order."""
-    with (DATA / "outlets.csv").open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Store(row["Tenant"], row["Code"], row["Name"], row["Market"], row["Country"])
-            for row in csv.DictReader(file)
-        )
+    rows = csv.DictReader(text("outlets.csv").splitlines())
+    return tuple(Store(row["Tenant"], row["Code"], row["Name"], row["Market"], row["Country"]) for row in rows)
 
 
 def text(name: str) -> str:

@@ -74,7 +74,7 @@ def test_every_row_is_final_or_due_in_the_future_and_within_its_life(
     follows = after_error(TemporaryFailure("connect"), channel, tries, expires, NOW, chance)
     if follows.status is NotificationStatus.DUE:
         assert follows.due_at is not None
-        assert NOW < follows.due_at
+        assert follows.due_at > NOW
         assert expires is None or follows.due_at < expires
         assert follows.due_at <= NOW + timedelta(seconds=CEILINGS[channel][tries - 1])
     else:

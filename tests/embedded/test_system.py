@@ -15,6 +15,7 @@ from notifier.embedded.secrets import load_secrets
 from notifier.embedded.settings import embedded_settings
 from notifier.embedded.system import embedded_parts, recorded_environment, run_system
 from notifier.errors import ConfigError
+from notifier.outbox.settings import load_outbox
 
 PORTS = Ports(web=18000, outbox=18025, smtp=18026)
 
@@ -31,7 +32,7 @@ def settings_for(folder: Folder, **given: str) -> dict[str, str]:
 def parts_for(folder: Folder, **given: str) -> list[Part]:
     own = settings_for(folder, **given)
     environment = {**given, **own}
-    return embedded_parts(folder, PORTS, load(environment), environment, own)
+    return embedded_parts(folder, PORTS, load(environment), environment, load_secrets(folder))
 
 
 def names(parts: list[Part]) -> list[str]:
@@ -74,6 +75,14 @@ def test_what_the_environment_names_is_left_to_it(folder: Folder, given: dict[st
 
 def test_a_broker_from_outside_replaces_the_embedded_one(folder: Folder) -> None:
     assert names(parts_for(folder, NOTIFIER_BROKER_URL="redis://127.0.0.1:1/0"))[0] == "outbox"
+
+
+def test_the_outbox_never_learns_a_real_twilio_account(folder: Folder) -> None:
+    """P10."""
+    parts = parts_for(folder, NOTIFIER_TWILIO_ACCOUNT_SID="ACreal", NOTIFIER_TWILIO_AUTH_TOKEN="hunter2")
+    outbox = next(part for part in parts if part.name == "outbox")
+    assert "hunter2" not in outbox.environment.values()
+    assert load_outbox(outbox.environment).auth_token == load_secrets(folder).twilio_auth_token
 
 
 @pytest.mark.parametrize("base_url", ["https://n.example.com", "http://192.0.2.7:8000", "http://0.0.0.0:8000"])
