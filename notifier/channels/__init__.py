@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from notifier.channels._http import AllowedNetworks
 from notifier.channels._smtp import parse_url
 from notifier.channels.callback import CallbackChannel, CallbackSettings
 from notifier.channels.email import EmailChannel, EmailSettings
@@ -13,6 +12,7 @@ from notifier.channels.sms import SmsChannel, SmsSettings
 from notifier.config import Settings
 from notifier.core.model import ChannelName
 from notifier.ports import Channel
+from notifier.transport import AllowedNetworks
 
 
 def discover() -> dict[str, type]:

@@ -13,11 +13,11 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from notifier.channels._http import AllowedNetworks, GuardedTransport
 from notifier.core.model import ChannelName
 from notifier.core.signing import signature
 from notifier.errors import DeliveryError, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, EndpointTarget, Receipt
+from notifier.transport import AllowedNetworks, GuardedTransport
 
 USER_AGENT = "Coolr-Notifier"
 

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 import httpx
 from pydantic import SecretStr
 
-from notifier.channels._http import AllowedNetworks, GuardedTransport
 from notifier.core.model import ChannelName
 from notifier.core.twilio_codes import judge
 from notifier.errors import DeliveryError, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, Receipt, SmsTarget
+from notifier.transport import AllowedNetworks, GuardedTransport
 
 BAD_CALLBACK = "21609"
 LISTED = 50  #: messages read in a look-up

@@ -18,11 +18,11 @@ import httpx
 import structlog
 from PIL import Image
 
-from notifier.channels._http import AllowedNetworks, GuardedTransport
 from notifier.config import Settings
 from notifier.core.model import Event
 from notifier.core.policy import TenantPolicy
 from notifier.errors import DeliveryError
+from notifier.transport import AllowedNetworks, GuardedTransport
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The guarded HTTP transport shared by callbacks, Twilio and picture fetches: httpx requests over aiohttp.
+"""The guarded HTTP transport of callbacks, Twilio and picture fetches: httpx requests over aiohttp.
 
 An httpx.AsyncClient costs ten times what the request costs, so that an httpx.Request is handed straight to this
 transport. The SSRF guard sits where the connection is made: the socket factory sees the address that is really dialled,
