@@ -1,10 +1,8 @@
-"""`notifier import|send|simulate`: data in."""
+"""`notifier import|send`: data in."""
 
 from __future__ import annotations
 
 import json
-import os
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +20,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("import")(import_files)
     app.command()(send)
-    app.command()(simulate)
 
 
 def import_files(
@@ -92,18 +89,3 @@ def send(
     print_json(answer.json())
     if answer.status_code >= 400:
         raise typer.Exit(1)
-
-
-def simulate(
-    seed: int = 1,
-    minutes: Annotated[
-        float, typer.Option(min=0.0, max=600, help="Real minutes the simulated hour takes; 0 = at once.")
-    ] = 6.0,
-) -> None:
-    """Feed the running embedded system one hour of a fleet of coolers (twenty outlets, two tenants)."""
-    from notifier.embedded.demo_fleet import feed_fleet
-
-    folder = Path(os.environ.get("NOTIFIER_DATA_DIR", ".notifier"))
-    base = datetime.now(UTC) - timedelta(hours=1)
-    sent = feed_fleet(folder, seed, base, minutes * 60 / 3600)
-    say(f"{sent} events sent")

@@ -29,14 +29,19 @@ def feed(
     ledger: Path,
     *,
     pace: float = 0.0,
-    progress: Callable[[int], None] = lambda _: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Send everything in order; `pace` is real seconds per simulated second (0 = at once). Returns how many."""
+    """Send everything in order; `pace` is real seconds per simulated second (0 = at once). Returns how many.
+
+    Ends early when `stopping` says so. Raises httpx.HTTPError when the system does not take events.
+    """
     sent = 0
     with httpx.Client(base_url=base_url, timeout=30, trust_env=False) as client, ledger.open("a") as file:
         began, origin = time.monotonic(), sendings[0].at if sendings else 0.0
         for batch in _batches(sendings):
-            _wait_until(began + (batch[0].at - origin) * pace)
+            _wait_until(began + (batch[0].at - origin) * pace, stopping)
+            if stopping():
+                break
             for sending, answer in zip(batch, _send(batch, client, keys, publish), strict=True):
                 line = {
                     "at": sending.at,
@@ -47,13 +52,12 @@ def feed(
                 }
                 file.write(json.dumps({**line, "answer": answer}) + "\n")
             sent += len(batch)
-            progress(sent)
     return sent
 
 
-def _wait_until(moment: float) -> None:
-    while (rest := moment - time.monotonic()) > 0:
-        time.sleep(min(rest, 0.5))
+def _wait_until(moment: float, stopping: Callable[[], bool]) -> None:
+    while (rest := moment - time.monotonic()) > 0 and not stopping():
+        time.sleep(min(rest, 0.2))
 
 
 def _batches(sendings: Sequence[Sending]) -> Iterator[list[Sending]]:

@@ -7,38 +7,44 @@ from collections.abc import Callable
 
 import redis
 
-from notifier.bootstrap import System, utc_now
+from notifier.bootstrap import System
+from notifier.simulator.world import TENANTS
 
-PATIENCE = 120.0  #: seconds
+PATIENCE = 20.0  #: seconds without any change after which what is left counts as stuck
 STEADY = 3  #: looks in a row that must find nothing
+STEP = 0.15  #: seconds between looks
+WAITING = ("due", "claimed")
 
 
-def wait_until_idle(system: System, tell: Callable[[str], None] = lambda _: None) -> None:
-    """Return when the system is idle. Raises TimeoutError with what is left after two minutes."""
+def wait_until_idle(system: System, stopping: Callable[[], bool] = lambda: False) -> dict[str, int]:
+    """Return {} when the system is idle; what is left when nothing has moved for PATIENCE, or when `stopping`."""
     broker = redis.Redis.from_url(_redis_url(system.settings.broker_url))
-    end, calm = time.monotonic() + PATIENCE, 0
-    while calm < STEADY:
-        left = _left(system, broker)
+    try:
+        return _watch(lambda: _left(system, broker), stopping)
+    finally:
+        broker.close()
+
+
+def _watch(look: Callable[[], dict[str, int]], stopping: Callable[[], bool]) -> dict[str, int]:
+    left, calm, moved_at = look(), 0, time.monotonic()
+    while calm < STEADY and time.monotonic() - moved_at < PATIENCE and not stopping():
+        time.sleep(STEP)
+        before, left = left, look()
+        moved_at = time.monotonic() if left != before else moved_at
         calm = calm + 1 if not left else 0
-        if left:
-            tell(", ".join(f"{count} {what}" for what, count in left.items()))
-        if time.monotonic() > end:
-            raise TimeoutError(f"still waiting after {PATIENCE:g} s: {left}")
-        time.sleep(0.15)
-    broker.close()
+    return left
 
 
 def _left(system: System, broker: redis.Redis) -> dict[str, int]:
-    now = utc_now()
+    counts = {"tasks on the broker": int(broker.llen("intake")) + int(broker.hlen("unacked"))}
     with system.store.read() as tx:
-        lanes = tx.lane_stats(now)
-        unrouted = tx.count_unrouted()
-    counts = {
-        "events on the broker": int(broker.llen("intake")) + int(broker.hlen("unacked")),
-        "events unrouted": unrouted,
-        "notifications due": sum(lane.due for lane in lanes),
-        "notifications claimed": sum(lane.claimed for lane in lanes),
-    }
+        counts["events to route"] = tx.count_unrouted()
+        for status in WAITING:
+            totals = [
+                tx.list_rows("notifications", tenant, start=0, limit=1, filters={"status": status})[1]
+                for tenant in TENANTS
+            ]
+            counts[f"notifications {status}"] = sum(totals)
     return {what: count for what, count in counts.items() if count}
 
 

@@ -18,9 +18,8 @@ from notifier.core.keys import make_api_key
 from notifier.core.policy_file import parse
 from notifier.core.records import ApiKey
 from notifier.importing import import_text
-from notifier.simulator.world import CURRENCY, text
+from notifier.simulator.world import TENANTS, text
 
-TENANTS = tuple(CURRENCY)
 FILES = ("outlets.csv", "contacts.csv")
 
 
@@ -44,13 +43,13 @@ def prepare(system: System, folder: Path, callbacks: str) -> Fleet:
     for name in FILES:
         (folder / name).write_text(text(name), encoding="utf-8")
         for tenant, part in _by_tenant(text(name)).items():
-            report = import_text(system.store, part, name, policy.tenants[TenantId(tenant)])
+            report = import_text(system.store, part, name, policy.tenants[tenant])
             if report.problems:
                 raise RuntimeError(f"the shipped {name} is wrong: {report.problems[0]}")
     return Fleet(_keys(system, folder / "fleet-keys.json"))
 
 
-def _by_tenant(table: str) -> dict[str, str]:
+def _by_tenant(table: str) -> dict[TenantId, str]:
     """Split a table with a Tenant column into one for each tenant."""
     rows = list(csv.DictReader(io.StringIO(table)))
     parts = {}
@@ -66,7 +65,7 @@ def _by_tenant(table: str) -> dict[str, str]:
 def _keys(system: System, path: Path) -> dict[str, str]:
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    keys = {tenant: _make_key(system, tenant, "fleet") for tenant in TENANTS}
+    keys: dict[str, str] = {tenant: _make_key(system, tenant, "fleet") for tenant in TENANTS}
     for tenant in TENANTS:
         _make_key(system, tenant, "celery")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -74,11 +73,11 @@ def _keys(system: System, path: Path) -> dict[str, str]:
     return keys
 
 
-def _make_key(system: System, tenant: str, name: str) -> str:
+def _make_key(system: System, tenant: TenantId, name: str) -> str:
     made = make_api_key()
     key = ApiKey(
         id=made.id,
-        tenant=TenantId(tenant),
+        tenant=tenant,
         name=name,
         secret_hash=made.secret_hash,
         sources=(f"coolr/{tenant}",),

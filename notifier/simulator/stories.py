@@ -111,7 +111,7 @@ class _Hour:
         sending = self.event(at, store, "order.recommended", self.order_data(store, index))
         yield sending
         if index % 5 == 0:
-            yield Sending(at + 40, store.tenant, "event", sending.body)
+            yield Sending(at + 40, store.tenant, "event", sending.body, wave=1)
 
     def order_data(self, store: Store, index: int) -> dict[str, Any]:
         priced, chosen = index % 3 != 2, self.random.sample(PRODUCTS, k=self.random.randint(2, 6))

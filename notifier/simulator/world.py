@@ -6,6 +6,8 @@ import csv
 from dataclasses import dataclass
 from importlib import resources
 
+from notifier.core.ids import TenantId
+
 DATA = resources.files("notifier.simulator") / "data"
 
 
@@ -44,6 +46,7 @@ PRODUCTS = (
     Product("TONI-020", 'Tonic "Dry" 0.2 l', 24, 1680),
 )
 CURRENCY = {"acme": "EUR", "borealis": "USD"}
+TENANTS = tuple(TenantId(name) for name in CURRENCY)
 ASSET_TYPES = ("Vista 400 Upright", "Vista 650 Double", "Island Freezer 200")
 
 
