@@ -47,6 +47,7 @@ def _outbox_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:
     return {
         "NOTIFIER_SMTP_URL": f"smtp://{HOST}:{ports.smtp}",
         "NOTIFIER_TWILIO_BASE_URL": local(ports.outbox),
+        "NOTIFIER_COOLR_BASE_URL": local(ports.outbox),  # draws pictures
         **twilio_credentials(secrets),
         "NOTIFIER_TWILIO_FROM": "+15005550006",  # Twilio's own test number
         **secrets.environment(),

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from notifier.errors import ConfigError, Problem
-from notifier.outbox import callbacks, mail, sms
+from notifier.outbox import callbacks, mail, portal, sms
 from notifier.outbox.guard import Guard
 from notifier.outbox.journal import Journal
 from notifier.outbox.page import Channel, Page
@@ -44,9 +44,8 @@ class Outbox:
         journals = {Channel.EMAIL: self.mails, Channel.SMS: self.texts, Channel.CALLBACK: self.callbacks}
         receiver = callbacks.CallbackServer(self._settings, self.callbacks, _now)
         page = Page(self._settings, journals, self.sms.status_of)
-        return Guard(
-            Starlette(routes=[*page.routes(), *self.sms.routes(), *receiver.routes()]), self._settings.http_port
-        )
+        routes = [*page.routes(), *self.sms.routes(), *portal.routes(), *receiver.routes()]
+        return Guard(Starlette(routes=routes), self._settings.http_port)
 
     async def close(self) -> None:
         """Stop call-backs, close the logs."""
