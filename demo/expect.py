@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MERCHANDISING = {"OutOfStock", "Stock", "PlanogramAlert", "StockAlertProductWise"}
-RECORD_TYPES = {"alert": "coolr.alert.opened", "image": "coolr.image.processed"}
+RECORDS = ("alert", "image")  #: sent in the shape of Coolr's own lists
 #: Who decides which store's order in the demo: (tenant, outlet) → what they do.
 DECISIONS = {
     ("acme", "ES-1001"): "accept",
@@ -100,7 +100,7 @@ class _Reckoning:
     # -- what the sender is told ----------------------------------------------------------------------------------
 
     def judge(self, line: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
-        if line["how"] in RECORD_TYPES:
+        if line["how"] in RECORDS:
             return self.judge_record(line)
         body = line["body"]
         if body["type"].startswith("coolr.decision.") or body.get("tenant", line["tenant"]) != line["tenant"]:
@@ -115,18 +115,25 @@ class _Reckoning:
 
     def judge_record(self, line: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
         body, tenant = line["body"], line["tenant"]
-        key = body.get("AlertId", body.get("AssetPurityId"))
-        identity, content = (tenant, line["how"], str(key)), json.dumps(body, sort_keys=True)
+        key = str(body.get("AlertId", body.get("AssetPurityId")))
+        name = f"{line['how']} {key} {body.get('Status')} {body.get('LastUpdatedOn')}"
+        identity, content = (tenant, name, key), json.dumps(body, sort_keys=True)
         if identity in self.seen:
             assert self.seen[identity] == content, "the simulator only repeats records unchanged"
             return None, "duplicate"
-        self.seen[identity] = content
         data = {"outlet": {"code": body["LocationCode"]}}
-        if line["how"] == "alert":
-            data |= {"alert_id": str(key), "alert_type": body["AlertType"]}
-        else:
-            data |= {"image_id": str(key), "stock_percentage": body["StockPercentage"]}
-        return self.event(tenant, RECORD_TYPES[line["how"]], data), "accepted"
+        if line["how"] == "image":
+            self.seen[identity] = content
+            data |= {"image_id": key, "stock_percentage": body["StockPercentage"]}
+            return self.event(tenant, "coolr.image.processed", data), "accepted"
+        before, now = self.alerts.get((tenant, key)), (body["Status"], body["AlertText"])
+        if before == now:
+            return None, "unchanged"
+        self.seen[identity] = content
+        self.alerts[tenant, key] = now
+        happened = "closed" if now[0] == "Closed" else "opened" if before is None else "updated"
+        data |= {"alert_id": key, "alert_type": body["AlertType"]}
+        return self.event(tenant, f"coolr.alert.{happened}", data), "accepted"
 
     def event(self, tenant: str, type_: str, data: dict[str, Any]) -> dict[str, Any]:
         names = {"alert": "alert_id", "image": "image_id", "order": "order_number", "opportunity": "opportunity_id"}

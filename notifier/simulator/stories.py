@@ -16,6 +16,7 @@ from typing import Any
 from notifier.simulator.world import ASSET_TYPES, CURRENCY, PRODUCTS, Store, stores
 
 HOUR = 3600.0
+AFTER_THE_CLOSING = 2400.0  #: seconds: an update so late arrives when its alert is over
 
 #: (alert type, unit, opening value, later value, normal value)
 ALERTS = (
@@ -79,6 +80,10 @@ class _Hour:
 
     def time(self, at: float) -> str:
         return (self.base + timedelta(seconds=at)).isoformat().replace("+00:00", "Z")
+
+    def stamp(self, at: float) -> str:
+        """Coolr's 17 digits."""
+        return (self.base + timedelta(seconds=at)).strftime("%Y%m%d%H%M%S000")
 
     def event(
         self, at: float, store: Store, kind: str, data: dict[str, Any], *, late: float = 0.0, wave: int = 0
@@ -150,12 +155,13 @@ class _Hour:
             base["product"] = {"sku": PRODUCTS[0].sku, "name": PRODUCTS[0].name}
         yield self.event(opened, store, "alert.opened", {**base, "status": "open", **_value(first)})
         updated, closed = opened + self.random.uniform(120, 600), opened + self.random.uniform(900, 1800)
-        late = 90.0 if self.random.random() < 0.3 else 0.0
+        late = self.random.choice((0.0, 0.0, 0.0, 90.0, AFTER_THE_CLOSING))
         change = {"status": "updated", "updated_at": self.time(updated), **_value(later)}
-        yield self.event(updated, store, "alert.updated", {**base, **change}, late=late, wave=1)
+        wave = 2 if late == AFTER_THE_CLOSING else 1
+        yield self.event(updated, store, "alert.updated", {**base, **change}, late=late, wave=wave)
         if self.random.random() < 0.75:
             change = {"status": "closed", "closed_at": self.time(closed), **_value(normal)}
-            yield self.event(closed, store, "alert.closed", {**base, **change}, wave=2)
+            yield self.event(closed, store, "alert.closed", {**base, **change}, wave=3 - wave)
 
     def picture(self, store: Store, index: int) -> Iterator[Sending]:
         """A processed picture; every fourth store's shelves are poor. Some pictures arrive twenty minutes late."""
@@ -244,9 +250,9 @@ class _Hour:
         yield self.event(at + 1400, store, "order.decided", decided, wave=1)
 
     def coolr_records(self, store: Store) -> Iterator[Sending]:
-        """The same things in the shape of Coolr's own lists, one of them pulled twice without a change."""
+        """The same things in the shape of Coolr's own lists; the alert is pulled again and again until it is closed."""
         at, number = self.random.uniform(0, HOUR * 0.5), int(self.key())
-        stamp = (self.base + timedelta(seconds=at)).strftime("%Y%m%d%H%M%S000")
+        stamp = self.stamp(at)
         alert = {
             "AlertId": number,
             "AlertType": "OutOfStock",
@@ -260,7 +266,18 @@ class _Hour:
             "AssetSerialNumber": self.asset(store)["serial"],
         }
         yield Sending(at, store.tenant, "alert", alert)
-        yield Sending(at + 300, store.tenant, "alert", alert, wave=1)
+        yield Sending(at + 300, store.tenant, "alert", alert, wave=1)  # pulled again as it was
+        touched = {**alert, "LastUpdatedOn": self.stamp(at + 360)}
+        yield Sending(at + 400, store.tenant, "alert", touched, wave=1)  # only its time stamp moved
+        worse = {**touched, "AlertText": f"{PRODUCTS[3].name} is out of stock on two shelves"}
+        yield Sending(at + 700, store.tenant, "alert", {**worse, "LastUpdatedOn": self.stamp(at + 660)}, wave=1)
+        over = {
+            "Status": "Closed",
+            "StatusId": 5,
+            "ClosedOn": self.stamp(at + 960),
+            "LastUpdatedOn": self.stamp(at + 960),
+        }
+        yield Sending(at + 1000, store.tenant, "alert", {**worse, **over}, wave=2)
         picture = {
             "AssetPurityId": int(self.key()),
             "PurityDateTime": stamp,
