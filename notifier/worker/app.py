@@ -6,6 +6,7 @@ address is read when the first connection is made.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -47,7 +48,7 @@ class NotifierCelery(Celery):
 
 
 def _create() -> Celery:
-    celery = NotifierCelery("notifier", include=["notifier.worker.tasks"])
+    celery = NotifierCelery("notifier", include=["notifier.worker.tasks", "notifier.worker.bootstep"])
     celery.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -89,6 +90,9 @@ def _our_logging(**_: Any) -> None:
 
     settings = load(os.environ)
     set_up(settings.log_format, settings.log_level)
+    # A line for each hint would drown everything else, and a task's arguments are the sender's event (P10).
+    for name in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @worker_process_init.connect
