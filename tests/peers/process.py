@@ -57,10 +57,12 @@ def running(
     user: str | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
     environment: Mapping[str, str] | None = None,
+    patience: float = 20.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program, wait until it is ready, stop it by its own process id on the way out.
 
-    Its output goes to `log`, which an early death prints. It gets SIGTERM when this process dies (Linux).
+    `patience` is how many seconds it may take to become ready, and to end. Its output goes to `log`, which an early
+    death prints. It gets SIGTERM when this process dies (Linux).
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -73,10 +75,10 @@ def running(
             preexec_fn=_die_with_parent,
         )
     try:
-        wait_until(lambda: _alive(process, log) and ready(), f"{command[0]} ready")
+        wait_until(lambda: _alive(process, log) and ready(), f"{command[0]} ready", patience)
         yield process
     finally:
-        _stop(process, stop_signal)
+        _stop(process, stop_signal, patience)
 
 
 def _alive(process: subprocess.Popen[bytes], log: Path) -> bool:
@@ -84,10 +86,10 @@ def _alive(process: subprocess.Popen[bytes], log: Path) -> bool:
     return True
 
 
-def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:
+def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, patience: float) -> None:
     process.send_signal(stop_signal)
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(timeout=10)

@@ -1,0 +1,99 @@
+"""A whole embedded system as real processes, filled by the fleet and its people; and what an onlooker can see of it."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from notifier.bootstrap import System, build
+from notifier.config import load
+from notifier.embedded.demo import simulate
+from notifier.embedded.system import recorded_environment
+from notifier.simulator.idle import wait_until_idle
+from tests.peers.process import running
+
+ROOT = Path(__file__).parent.parent.parent
+UP = [sys.executable, "-m", "notifier", "up"]
+LINK = re.compile(r"https?://[^\s\"'<>)]+")
+HREF = re.compile(r'href="(https?://[^"]+)"')
+SEED = 7
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A running system after an hour of the fleet."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings it runs with."""
+        return recorded_environment(self.folder)
+
+    @property
+    def web(self) -> str:
+        return self.environment["NOTIFIER_BASE_URL"]
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "notifier.db"
+
+    @property
+    def api_keys(self) -> dict[str, str]:
+        """The fleet's own keys by tenant; they may read."""
+        return dict(json.loads((self.folder / "fleet-keys.json").read_text()))
+
+    def system(self) -> System:
+        """Our own view of its store."""
+        return build(load(self.environment), self.environment)
+
+    def caught(self, server: str) -> list[dict[str, Any]]:
+        """What one of the outbox's servers logged: smtp, sms or callbacks."""
+        lines = (self.folder / "outbox" / f"{server}.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def links(self) -> list[str]:
+        """Every link of every message, once."""
+        mails, texts = self.caught("smtp"), self.caught("sms")
+        found = [url for mail in mails for url in (*LINK.findall(mail["text"]), *HREF.findall(mail["html"]))]
+        found += [url for text in texts for url in LINK.findall(text["body"])]
+        return sorted({html.unescape(url) for url in found})
+
+    def cli(self, *arguments: str) -> str:
+        """Everything one of our commands prints."""
+        command = [sys.executable, "-m", "notifier", *arguments]
+        environment = {**os.environ, "NOTIFIER_DATA_DIR": str(self.folder), "COLUMNS": "400"}
+        run = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        return run.stdout + run.stderr
+
+
+def dump(database: Path, without: Sequence[str] = ("workers",)) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, but for the workers' heartbeats."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        wanted = sorted(name for name in names if name not in without and not name.startswith("sqlite_"))
+        rows = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in wanted}  # noqa: S608
+    connection.close()
+    return rows
+
+
+def filled_system(folder: Path) -> Iterator[Filled]:
+    """Start everything, feed an hour at once, let people read, look and decide; then hand it over, idle."""
+    log = folder / "up.log"
+    environment = {"NOTIFIER_DATA_DIR": str(folder)}
+    with running(UP, lambda: "stops everything" in log.read_text(), log=log, environment=environment, patience=90):
+        filled = Filled(folder)
+        simulate(folder, filled.environment, SEED, 0)
+        assert wait_until_idle(filled.system()) == {}
+        subprocess.run([sys.executable, ROOT / "demo" / "people.py", folder], check=True, timeout=120)
+        assert wait_until_idle(filled.system()) == {}
+        yield filled
