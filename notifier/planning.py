@@ -6,14 +6,15 @@ writer wins. Knows no driver and no channel.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from notifier.core import context, links, routing
 from notifier.core.catalogue import Catalogue
 from notifier.core.event_data import DATA_MODELS, AlertData
-from notifier.core.ids import MessageId, NotificationId, OutletCode, new_id
+from notifier.core.ids import MessageId, NotificationId, TenantId, new_id
 from notifier.core.links import LinkSigner
 from notifier.core.model import (
     ChannelName,
@@ -25,13 +26,14 @@ from notifier.core.model import (
     NewNotification,
     NotificationStatus,
 )
-from notifier.core.orders import NumberState
+from notifier.core.orders import NumberState, Order
 from notifier.core.policy import TenantPolicy
 from notifier.core.rendering import Templates
 from notifier.core.routing import Facts, Planned
 from notifier.ports import PolicySource
 from notifier.unit import Reader, Writer
 
+COUNTRIES_FRESH = 60.0  #: seconds that the countries of a tenant's outlets are believed
 PEOPLE = (ChannelName.EMAIL, ChannelName.SMS)
 #: When this kind of event arrives, what is still waiting for people about the same subject is pointless.
 OVERTAKES: Mapping[EventType, tuple[str, ...]] = {
@@ -50,6 +52,46 @@ OPENING: Mapping[EventType, str] = {
 }
 
 
+class KnownCountries:
+    """The countries of each tenant's outlets, kept for a minute: every event asks and they hardly ever change."""
+
+    def __init__(self) -> None:
+        self._known: dict[TenantId, tuple[float, frozenset[str]]] = {}
+
+    def of(self, tx: Reader, tenant: TenantId) -> frozenset[str]:
+        """Return them, read anew when what is known is a minute old."""
+        read_at, found = self._known.get(tenant, (float("-inf"), frozenset[str]()))
+        if time.monotonic() - read_at > COUNTRIES_FRESH:
+            found = tx.outlet_countries(tenant)
+            self._known[tenant] = (time.monotonic(), found)
+        return found
+
+
+def gather(tx: Reader, event: Event, catalogue: Catalogue, countries: KnownCountries | None = None) -> Facts:
+    """Read what the decision needs; `explain` and `preview` use the same."""
+    data = DATA_MODELS[event.type].model_validate(event.data)
+    codes = [event.outlet] if event.outlet else []
+    opening = OPENING.get(event.type)
+    return Facts(
+        event=event,
+        data=data,
+        outlet=tx.outlets(event.tenant, codes).get(event.outlet) if event.outlet else None,
+        contacts=tuple(contact for found in tx.contacts(event.tenant, codes).values() for contact in found),
+        suppressed=tx.suppressed_addresses(event.tenant),
+        told=tx.told_of(event.tenant, event.subject, opening) if opening else frozenset(),
+        order=_order(tx, event),
+        entry=catalogue.entry(data.alert_type) if isinstance(data, AlertData) else None,
+        countries=(countries or KnownCountries()).of(tx, event.tenant),
+    )
+
+
+def _order(tx: Reader, event: Event) -> Order | None:
+    if not event.subject.startswith("order/"):
+        return None
+    number = event.subject.removeprefix("order/")
+    return tx.orders_by_number(event.tenant, [number]).get(number)
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """From an event to its notifications."""
@@ -58,6 +100,7 @@ class Planner:
     catalogue: Catalogue
     templates: Templates
     signer: LinkSigner
+    countries: KnownCountries = field(default_factory=KnownCountries)
 
     def plan(self, tx: Writer, event: Event, now: datetime) -> list[NewNotification]:
         """Return every notification of an event, the suppressed ones with their reason."""
@@ -66,31 +109,9 @@ class Planner:
             return []
         if kinds := OVERTAKES.get(event.type):
             tx.cancel_due(event.tenant, event.subject, kinds, PEOPLE, f"overtaken by {event.type.value}", now)
-        facts = self.facts(tx, event)
+        facts = gather(tx, event, self.catalogue, self.countries)
         plan = routing.plan(facts, policy, now)
         return [self._notification(tx, planned, facts, policy, now) for planned in plan.notifications]
-
-    def facts(self, tx: Reader, event: Event) -> Facts:
-        """Read what the decision needs; `explain` uses the same."""
-        data = DATA_MODELS[event.type].model_validate(event.data)
-        codes = [event.outlet] if event.outlet else []
-        opening = OPENING.get(event.type)
-        return Facts(
-            event=event,
-            data=data,
-            outlet=tx.outlets(event.tenant, codes).get(event.outlet) if event.outlet else None,
-            contacts=_contacts(tx, event, codes),
-            suppressed=tx.suppressed_addresses(event.tenant),
-            told=tx.told_of(event.tenant, event.subject, opening) if opening else frozenset(),
-            order=self._order(tx, event),
-            entry=self.catalogue.entry(data.alert_type) if isinstance(data, AlertData) else None,
-        )
-
-    def _order(self, tx: Reader, event: Event):  # type: ignore[no-untyped-def]
-        if not event.subject.startswith("order/"):
-            return None
-        number = event.subject.removeprefix("order/")
-        return tx.orders_by_number(event.tenant, [number]).get(number)
 
     def _notification(
         self, tx: Writer, planned: Planned, facts: Facts, policy: TenantPolicy, now: datetime
@@ -158,7 +179,3 @@ class Planner:
         state = NumberState(order.tenant, order.id, key, round_, key_id)
         tx.save_number_state(state)
         return tx.number_state(order.tenant, order.id, key) or state
-
-
-def _contacts(tx: Reader, event: Event, codes: list[OutletCode]):  # type: ignore[no-untyped-def]
-    return tuple(contact for found in tx.contacts(event.tenant, codes).values() for contact in found)

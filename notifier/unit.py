@@ -30,6 +30,7 @@ from notifier.core.model import (
     ClaimRequest,
     Contact,
     Event,
+    Message,
     NewAttempt,
     NewNotification,
     NotificationStatus,
@@ -58,6 +59,12 @@ class DirectoryReader(Protocol):
     def suppressed_addresses(self, tenant: TenantId) -> frozenset[tuple[ChannelName, str]]:
         """Addresses that must not be written to any more (STOP, hard bounce, 410 for endpoints)."""
 
+    def outlet_countries(self, tenant: TenantId) -> frozenset[str]:
+        """The countries of the tenant's outlets."""
+
+    def roles(self, tenant: TenantId) -> frozenset[str]:
+        """Every role that somebody has at some outlet of the tenant."""
+
 
 class OrderReader(Protocol):
     """Orders, links and decisions."""
@@ -85,6 +92,17 @@ class EventReader(Protocol):
     def event(self, tenant: TenantId, event_id: EventId) -> Event | None: ...
     def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
         """(channel, address) of notifications of that kind about that subject which were not suppressed."""
+
+    def known_events(
+        self, tenant: TenantId, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[EventId, str]]:
+        """(source, source id) → (event id, content hash) of what was accepted before."""
+
+    def subject_states(self, tenant: TenantId, subjects: Sequence[str]) -> dict[str, SubjectState]:
+        """Last state and sequence of these subjects, not locked; missing ones are absent from the answer."""
+
+    def frozen_messages(self, tenant: TenantId, event_id: EventId) -> list[tuple[Mapping[str, Any], Message]]:
+        """Notifications of an event, as people see them, each with its frozen message; suppressed ones have none."""
 
     def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
         """By our id, or by the sender's id (newest)."""
@@ -127,11 +145,6 @@ class Reader(DirectoryReader, OrderReader, EventReader, AdminReader, Protocol):
 
 class IntakeWriter(Protocol):
     """accept: identity, subjects, sequence, quarantine."""
-
-    def known_events(
-        self, tenant: TenantId, keys: Sequence[tuple[str, str]]
-    ) -> dict[tuple[str, str], tuple[EventId, str]]:
-        """(source, source id) → (event id, content hash) of what was accepted before."""
 
     def lock_subjects(self, tenant: TenantId, subjects: Sequence[str]) -> dict[str, SubjectState]:
         """Lock these subjects in sorted order (creating nothing); missing ones are absent from the answer.

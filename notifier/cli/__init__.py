@@ -10,9 +10,9 @@ import sys
 
 import typer
 
-from notifier.cli import config, data, demo, inspect, keys, orders, quarantine, run
+from notifier.cli import config, data, demo, inspect, keys, quarantine, run
 from notifier.cli.printing import complain
-from notifier.errors import ConfigError, StoreError
+from notifier.errors import ConfigError, NotifierError, StoreError
 
 app = typer.Typer(
     name="notifier",
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, demo, data, inspect, orders):
+for module in (run, demo, data, inspect):
     module.register(app)
 app.add_typer(config.app, name="config", help="Check and apply notifier.toml.")
 app.add_typer(keys.app, name="keys", help="API keys and link keys.")
@@ -37,5 +37,14 @@ def main() -> None:
             complain(str(problem))
         sys.exit(1)
     except StoreError as error:
-        complain(f"database: {error}")
+        complain(f"database: {error}{_remedy(str(error))}")
         sys.exit(3)
+    except NotifierError as error:
+        complain(str(error))
+        sys.exit(1)
+
+
+def _remedy(text: str) -> str:
+    """What helps against the two databases' word for tables that were never made."""
+    missing = "no such table" in text or "UndefinedTable" in text
+    return "; create the tables with `notifier migrate`" if missing else ""

@@ -16,16 +16,28 @@ console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
 
+#: Unicode categories that steer a terminal or hide what is read: control, format (bidi), surrogates, private use, and
+#: the two separators that some terminals take for line ends.
+_STEERING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
 def safe(value: Any) -> str:
-    """Return text without control and bidirectional override characters, and without markup of ours."""
-    text = "" if value is None else str(value)
-    kept = "".join(char if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf") else "�" for char in text)
-    return escape(kept)
+    """Return one line of foreign text: no control or bidi characters, no line ends, no markup of ours."""
+    return escape(_still("" if value is None else str(value), keep=""))
 
 
 def say(text: str) -> None:
-    """Print a sentence of our own (may hold markup)."""
-    console.print(text)
+    """Print a sentence of our own (may hold markup), in one line however narrow the terminal."""
+    console.print(text, soft_wrap=True)
+
+
+def block(text: str) -> None:
+    """Print foreign text of several lines as it is, except for what steers a terminal."""
+    typer.echo(_still(text, keep="\n\t").rstrip("\n"))
+
+
+def _still(text: str, keep: str) -> str:
+    return "".join(char if char in keep or unicodedata.category(char) not in _STEERING else "�" for char in text)
 
 
 def print_json(value: Any) -> None:

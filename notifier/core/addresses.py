@@ -37,8 +37,8 @@ def normalise_email(text: str) -> str:
     return f"{parsed.local_part}@{parsed.ascii_domain}".lower()
 
 
-def normalise_phone(text: str, region: str | None = None, allowed: Collection[str] = ()) -> str:
-    """Return E.164. `region` reads national numbers; `allowed` countries (ISO 3166), () = any. Raises AddressError."""
+def normalise_phone(text: str, region: str | None = None, allowed: Collection[str] | None = None) -> str:
+    """Return E.164. `region` reads national numbers, `allowed` are ISO 3166 (None = any). Raises AddressError."""
     try:
         parsed = phonenumbers.parse(text[:50], region or None)
     except NumberParseException as error:
@@ -49,7 +49,7 @@ def normalise_phone(text: str, region: str | None = None, allowed: Collection[st
         raise AddressError(Suppression.PREMIUM_NUMBER, "premium numbers are never written to")
     country = phonenumbers.region_code_for_number(parsed) or ""
     codes = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
-    if allowed and country not in allowed and not (not country and set(codes) & set(allowed)):
+    if allowed is not None and country not in allowed and not (not country and set(codes) & set(allowed)):
         raise AddressError(Suppression.COUNTRY_NOT_ALLOWED, f"numbers of {country or 'that country'} are not allowed")
     return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
 

@@ -8,7 +8,7 @@ appears once per channel and purpose (P2).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -32,6 +32,7 @@ from notifier.core.orders import Order
 from notifier.core.policy import Condition, Endpoint, Rule, Target, TargetKind, TenantPolicy, When
 
 _ALWAYS = Condition()
+ROLE_OF_ADDRESS = "address"  #: of somebody whom a rule names by address
 DEFAULT_RULE = "(default route)"
 TOLD_RULE = "(told before)"
 #: How long it is worth telling people: an older event is kept, but nobody is told so late.
@@ -62,6 +63,7 @@ class Facts:
     told: frozenset[tuple[ChannelName, str]] = frozenset()
     order: Order | None = None
     entry: Entry | None = None  #: alerts: their catalogue entry
+    countries: frozenset[str] = frozenset()  #: of all the tenant's outlets
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ def _to_contact(
 
 def _address(rule: Rule, target: Target, facts: Facts, policy: TenantPolicy, now: datetime) -> Iterator[Planned]:
     channel = ChannelName.EMAIL if "@" in target.value else ChannelName.SMS
-    yield _planned(rule, channel, target.value, facts, policy, now, role="address")
+    yield _planned(rule, channel, target.value, facts, policy, now, role=ROLE_OF_ADDRESS)
 
 
 def _carried(rule: Rule, facts: Facts, policy: TenantPolicy, now: datetime) -> Iterator[Planned]:
@@ -311,7 +313,20 @@ def _normal(item: Planned, facts: Facts, policy: TenantPolicy) -> str:
     if item.channel is ChannelName.EMAIL:
         return normalise_email(item.address)
     region = facts.outlet.country if facts.outlet else None
-    return normalise_phone(item.address, region, policy.countries)
+    return normalise_phone(item.address, region, _allowed(item, facts, policy))
+
+
+def _allowed(item: Planned, facts: Facts, policy: TenantPolicy) -> Collection[str] | None:
+    """Countries whose numbers may be written to: the tenant's list, else where its outlets are.
+
+    A number that stands in the rules was put there by whoever may change the list.
+    """
+    if policy.countries:
+        return policy.countries
+    if item.role == ROLE_OF_ADDRESS:
+        return None
+    here = facts.outlet.country if facts.outlet else ""
+    return facts.countries | ({here} if here else set())
 
 
 def _reason_against(item: Planned, facts: Facts, policy: TenantPolicy, now: datetime) -> Suppression | None:

@@ -50,6 +50,16 @@ class DirectoryReads(Base):
         query = select(suppressions.c.channel, suppressions.c.address).where(suppressions.c.tenant == tenant)
         return frozenset((ChannelName(channel), address) for channel, address in self.connection.execute(query))
 
+    def outlet_countries(self, tenant: TenantId) -> frozenset[str]:
+        """Where the tenant has outlets."""
+        query = select(outlets.c.country).where(outlets.c.tenant == tenant, outlets.c.country != "").distinct()
+        return frozenset(self.connection.execute(query).scalars())
+
+    def roles(self, tenant: TenantId) -> frozenset[str]:
+        """Roles that somebody has."""
+        query = select(outlet_contacts.c.role).where(outlet_contacts.c.tenant == tenant).distinct()
+        return frozenset(self.connection.execute(query).scalars())
+
 
 class DirectoryWrites(DirectoryReads):
     """Import and suppression."""

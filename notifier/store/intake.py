@@ -6,17 +6,17 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, text, tuple_
+from sqlalchemy import text
 
 from notifier.core.ids import EventId, TenantId
 from notifier.core.model import Event
 from notifier.core.records import QuarantineEntry, SubjectState
-from notifier.store.base import Base, chunks
+from notifier.store.reads import EventReads
 from notifier.store.rows import event_row
 from notifier.store.tables import events, quarantine, subjects
 
 
-class IntakeWrites(Base):
+class IntakeWrites(EventReads):
     """The accept transaction."""
 
     def lock_subjects(self, tenant: TenantId, names: Sequence[str]) -> dict[str, SubjectState]:
@@ -26,25 +26,7 @@ class IntakeWrites(Base):
             # A row that does not exist cannot be locked: an advisory lock per name serialises its creation too.
             for name in wanted:
                 self.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(tenant, name)})
-        found: dict[str, SubjectState] = {}
-        for some in chunks(wanted):
-            query = select(subjects).where(subjects.c.tenant == tenant, subjects.c.subject.in_(some))
-            for row in self.connection.execute(query):
-                found[row.subject] = SubjectState(tenant, row.subject, row.source, row.sequence, row.state)
-        return found
-
-    def known_events(
-        self, tenant: TenantId, keys: Sequence[tuple[str, str]]
-    ) -> dict[tuple[str, str], tuple[EventId, str]]:
-        """(source, source id) → (event id, content hash) of what was accepted before."""
-        found: dict[tuple[str, str], tuple[EventId, str]] = {}
-        for some in chunks(list(dict.fromkeys(keys)), 200):
-            query = select(events.c.source, events.c.source_id, events.c.id, events.c.content_hash).where(
-                events.c.tenant == tenant, tuple_(events.c.source, events.c.source_id).in_(some)
-            )
-            for source, source_id, event_id, content_hash in self.connection.execute(query):
-                found[source, source_id] = (EventId(event_id), content_hash)
-        return found
+        return self.subject_states(tenant, wanted)
 
     def save_subjects(self, states: Sequence[SubjectState]) -> None:
         """Insert or replace."""

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select
+from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select, tuple_
 
 from notifier.core.addresses import mask
 from notifier.core.ids import EventId, NotificationId, TenantId
-from notifier.core.model import ChannelName, Event, NotificationStatus
-from notifier.core.records import QuarantineEntry
-from notifier.store.base import Base
+from notifier.core.model import ChannelName, Event, Message, NotificationStatus
+from notifier.core.records import QuarantineEntry, SubjectState
+from notifier.store.base import Base, chunks
+from notifier.store.delivery import message_from
 from notifier.store.rows import event_from
-from notifier.store.tables import attempts, decisions, events, notifications, orders, outlets, quarantine
+from notifier.store.tables import (
+    attempts,
+    decisions,
+    events,
+    messages,
+    notifications,
+    orders,
+    outlets,
+    quarantine,
+    subjects,
+)
 from notifier.store.types import UtcTime
 
 #: What may be listed: the columns shown, and the one that orders (newest first).
@@ -138,6 +149,28 @@ class EventReads(Base):
         )
         return frozenset((ChannelName(channel), address) for channel, address in self.connection.execute(query))
 
+    def known_events(
+        self, tenant: TenantId, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], tuple[EventId, str]]:
+        """(source, source id) → (event id, content hash) of what was accepted before."""
+        found: dict[tuple[str, str], tuple[EventId, str]] = {}
+        for some in chunks(list(dict.fromkeys(keys)), 200):
+            query = select(events.c.source, events.c.source_id, events.c.id, events.c.content_hash).where(
+                events.c.tenant == tenant, tuple_(events.c.source, events.c.source_id).in_(some)
+            )
+            for source, source_id, event_id, content_hash in self.connection.execute(query):
+                found[source, source_id] = (EventId(event_id), content_hash)
+        return found
+
+    def subject_states(self, tenant: TenantId, names: Sequence[str]) -> dict[str, SubjectState]:
+        """Last state and sequence of these subjects."""
+        found: dict[str, SubjectState] = {}
+        for some in chunks(list(names)):
+            query = select(subjects).where(subjects.c.tenant == tenant, subjects.c.subject.in_(some))
+            for row in self.connection.execute(query):
+                found[row.subject] = SubjectState(tenant, row.subject, row.source, row.sequence, row.state)
+        return found
+
     def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
         """For the operator: by our id, or the newest with the sender's id."""
         query = select(events).where(or_(events.c.id == reference, events.c.source_id == reference))
@@ -164,6 +197,20 @@ class EventReads(Base):
         )
         rows = [shown(row) for row in self.connection.execute(query.order_by(notifications.c.id)).mappings()]
         return [{**row, "attempts": self._attempts(tenant, row["id"])} for row in rows]
+
+    def frozen_messages(self, tenant: TenantId, event_id: EventId) -> list[tuple[Mapping[str, Any], Message]]:
+        """Notifications of an event, each with its frozen message."""
+        names = LISTED["notifications"][1]
+        query = (
+            select(
+                *(notifications.c[name] for name in (*names, "tenant", "message_id")),
+                *(messages.c[name] for name in ("locale", "template_hash", "context")),
+            )
+            .join(messages, messages.c.id == notifications.c.message_id)
+            .where(notifications.c.tenant == tenant, notifications.c.event_id == event_id)
+        )
+        rows = self.connection.execute(query.order_by(notifications.c.id)).mappings().all()
+        return [({name: seen[name] for name in names}, message_from(row)) for row in rows for seen in [shown(row)]]
 
     def _attempts(self, tenant: TenantId, notification_id: str) -> list[Mapping[str, Any]]:
         query = select(*(attempts.c[name] for name in LISTED["attempts"][1])).where(
