@@ -218,6 +218,9 @@ class Engine:
             delivery = self._steps.prepare(claimed, attempt_id)
         except DeliveryError as error:
             delivery, result = None, error
+        except Exception as error:
+            log.exception("a message cannot be prepared; it is tried again", action="prepare_bug", row=claimed.id)
+            delivery, result = None, TemporaryFailure("internal", type(error).__name__)
         attempt = NewAttempt(attempt_id, claimed.id, claimed.tenant, claimed.session, claimed.tries + 1, self._clock())
         if not await self._begin_for_sure(attempt):
             return

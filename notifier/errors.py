@@ -54,11 +54,13 @@ class StoreError(NotifierError):
     """The database refused the operation or is away.
 
     `conflict` says that somebody else committed the same key first: doing it again reads what they wrote.
+    `refused` says that the data themselves were refused (a text too long): doing it again cannot help.
     """
 
-    def __init__(self, message: str | None = None, *, conflict: bool = False) -> None:
+    def __init__(self, message: str | None = None, *, conflict: bool = False, refused: bool = False) -> None:
         super().__init__(message)
         self.conflict = conflict
+        self.refused = refused
 
 
 class DeliveryError(NotifierError):

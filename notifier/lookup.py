@@ -15,6 +15,7 @@ import structlog
 
 from notifier.core.model import ChannelName, NotificationStatus
 from notifier.core.records import UnknownAttempt
+from notifier.core.twilio_codes import CALLBACK_STATUSES
 from notifier.engine import StoreCall
 from notifier.errors import DeliveryError
 from notifier.ports import Channel, Clock, Receipt, Store
@@ -50,15 +51,20 @@ async def look_up_unknowns(
 
     unknowns = await call(waiting)
     for unknown in unknowns:
-        await _look_up(channel, unknown, body_of(unknown), call, store, clock)
+        await _look_up(channel, unknown, body_of, call, store, clock)
     return len(unknowns)
 
 
 async def _look_up(
-    channel: LooksUp, unknown: UnknownAttempt, body: str, call: StoreCall, store: Store, clock: Clock
+    channel: LooksUp,
+    unknown: UnknownAttempt,
+    body_of: Callable[[UnknownAttempt], str],
+    call: StoreCall,
+    store: Store,
+    clock: Clock,
 ) -> None:
     try:
-        receipt = await channel.lookup(unknown.address, body, unknown.started_at)
+        receipt = await channel.lookup(unknown.address, body_of(unknown), unknown.started_at)
     except DeliveryError as error:
         log.warning("cannot look an SMS up; it is tried again", action="look_up_failed", reason=error.reason)
         return
@@ -77,7 +83,8 @@ def _verdict(
     receipt: Receipt | None, expires_at: datetime | None, now: datetime
 ) -> tuple[NotificationStatus, datetime | None, str | None]:
     if receipt is not None:
-        return NotificationStatus.SENT, None, None
+        status = CALLBACK_STATUSES.get(receipt.detail or "", NotificationStatus.SENT)
+        return status, None, "provider reported failure" if status is NotificationStatus.FAILED else None
     if expires_at is not None and expires_at <= now:
         return NotificationStatus.EXPIRED, None, "unknown_until_expiry"
     return NotificationStatus.DUE, now, "not_found_at_provider"

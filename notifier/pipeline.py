@@ -20,7 +20,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import structlog
 
@@ -28,7 +29,7 @@ from notifier import lookup
 from notifier.core import acceptance, order_flow, retrying
 from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, RecordAdapter, read
-from notifier.core.ids import AttemptId, NotificationId, SessionId, new_id
+from notifier.core.ids import AttemptId, EventId, NotificationId, SessionId, new_id
 from notifier.core.model import (
     ChannelName,
     Claimed,
@@ -52,6 +53,10 @@ log = structlog.get_logger(__name__)
 
 ACCEPT_CHUNK = 100  #: events per transaction
 ROUTE_CHUNK = 25  #: events per transaction; each may have a dozen notifications
+MOST_DETAIL = 500  #: characters of what a receiver answered
+MOST_CODE = 100
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class Pipeline:
     def accept(self, items: Sequence[RawItem], credential: Credential) -> list[Answer]:
         """Take events in. What it calls accepted is committed when it returns (P1); one bad event fails alone (P8)."""
         now = self.clock()
+        self.policies.refresh()
         readings = [(index, read(item, credential, now, self.adapt_record), item) for index, item in enumerate(items)]
         answers = [
             answer for chunk in _chunks(readings, ACCEPT_CHUNK) for answer in self._accept(chunk, credential, now)
@@ -81,18 +87,14 @@ class Pipeline:
         return answers
 
     def _accept(self, chunk: Sequence[acceptance.Numbered], credential: Credential, now: datetime) -> Sequence[Answer]:
-        try:
-            return self._accept_once(chunk, credential, now)
-        except StoreError as error:
-            if not error.conflict:
-                raise
-            return self._accept_once(chunk, credential, now)  # somebody else committed the same identity just now
+        return _twice(lambda: self._accept_once(chunk, credential, now))
 
     def _accept_once(
         self, chunk: Sequence[acceptance.Numbered], credential: Credential, now: datetime
     ) -> Sequence[Answer]:
         tenant = credential.tenant
-        policy = self.policies.current().tenants.get(tenant)
+        # A tenant that is not configured yet has the usual margins: its orders must not be lost.
+        policy = self.policies.current().tenants.get(tenant) or TenantPolicy(tenant, tenant)
         with self.store.write() as tx:
             subjects = tx.lock_subjects(tenant, acceptance.subjects_of(chunk))
             known = tx.known_events(tenant, acceptance.keys_of(chunk))
@@ -100,24 +102,58 @@ class Pipeline:
             tx.save_subjects(verdict.subjects)
             tx.save_events(verdict.events)
             tx.save_quarantine(verdict.quarantine)
-            if policy is not None:
-                _apply_orders(tx, verdict.events, policy, now)
+            _apply_orders(tx, verdict.events, policy, now)
         return verdict.answers
 
     # -- route ----------------------------------------------------------------------------------------------------
 
     def route(self) -> int:
-        """Turn the oldest unrouted events into notifications, a chunk in one transaction. Returns how many events."""
+        """Turn the oldest unrouted events into notifications, a chunk in one transaction. Returns how many events.
+
+        One event that cannot be planned or stored does not hold up the others: it is set aside with the reason (P12).
+        """
         now = self.clock()
         self.policies.refresh()
+        try:
+            return _twice(lambda: self._route(ROUTE_CHUNK, now, []))
+        except Exception as error:
+            if _store_is_away(error):
+                raise
+        return self._route_one_by_one(now)
+
+    def _route(self, limit: int, now: datetime, taken: list[EventId]) -> int:
+        """Route a chunk; `taken` is told the ids even when this fails."""
         with self.store.write() as tx:
-            events = tx.take_unrouted(ROUTE_CHUNK)
-            notifications = [made for event in events for made in self.planner.plan(tx, event, now)]
-            due = tx.save_notifications(notifications)
-            tx.mark_routed([event.id for event in events], now)
+            events = tx.take_unrouted(limit, now)
+            taken += [event.id for event in events]
+            ours = [event for event in events if self._is_configured(event)]
+            made = [notification for event in ours for notification in self.planner.plan(tx, event, now)]
+            due = tx.save_notifications(made, now)
+            tx.mark_routed([event.id for event in ours], now)
+            _set_aside(tx, [event.id for event in events if event not in ours], "its tenant is not configured", now)
         if due:
             self.hints.deliver()
         return len(events)
+
+    def _is_configured(self, event: Event) -> bool:
+        if event.tenant not in self.policies.current().tenants:
+            self.policies.refresh()  # it may have been configured just now
+        return event.tenant in self.policies.current().tenants
+
+    def _route_one_by_one(self, now: datetime) -> int:
+        """After a chunk failed: each event in a transaction of its own, so that the bad one is found."""
+        for count in range(ROUTE_CHUNK):
+            taken: list[EventId] = []
+            try:
+                if not _twice(partial(self._route, 1, now, taken)):
+                    return count
+            except Exception as error:
+                if _store_is_away(error):
+                    raise
+                log.exception("an event cannot be routed", action="routing_failed", event_ids=taken)
+                with self.store.write() as tx:
+                    _set_aside(tx, taken, f"routing failed: {type(error).__name__}", now)
+        return ROUTE_CHUNK
 
     # -- claim, prepare, settle (the engine calls these) --------------------------------------------------------------
 
@@ -153,7 +189,7 @@ class Pipeline:
             return tx.save_attempts(attempts)
 
     def prepare(self, claimed: Claimed, attempt_id: AttemptId) -> Delivery:
-        """Render and fill in what is never stored. Raises PermanentFailure when there is nowhere to send."""
+        """Render and fill in what is never stored. Raises DeliveryError when that is not possible."""
         return self.preparation.delivery(claimed, attempt_id, self.policies.current(), self.clock())
 
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement:
@@ -180,17 +216,16 @@ class Pipeline:
     # -- sweep ------------------------------------------------------------------------------------------------------
 
     def sweep(self) -> Swept:
-        """Free what dead sessions held, expire what is past its life; call routing for events left unrouted."""
+        """Free what dead sessions held, expire what is past its life."""
         now = self.clock()
         with self.store.write() as tx:
             return tx.sweep(now, now - DEAD_AFTER)
 
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int:
         """Ask the provider about SMS whose answer was lost (P4). Returns how many were resolved."""
-        policies = self.policies.current().tenants
 
         def body_of(unknown: UnknownAttempt) -> str:
-            return self.preparation.parts(unknown.message, policies[unknown.tenant])["text"]
+            return self.preparation.text(unknown.tenant, unknown.message, self.policies.current())
 
         return await lookup.look_up_unknowns(channels, store, self.store, body_of, self.clock)
 
@@ -224,12 +259,37 @@ def _settlement(
         finished_at=now,
         due_at=follows.due_at,
         reason=follows.reason,
-        detail=follows.detail or receipt.detail,
-        provider_code=follows.code,
-        provider_id=receipt.provider_id,
+        detail=_kept(follows.detail or receipt.detail, MOST_DETAIL),
+        provider_code=_kept(follows.code, MOST_CODE),
+        provider_id=_kept(receipt.provider_id, MOST_DETAIL),
         pause_lane_until=follows.pause_lane_until,
         disable_target=follows.disable_target,
     )
+
+
+def _kept(text: str | None, most: int) -> str | None:
+    """A receiver's words, as any database takes them: one bad answer must not stop a bulk of outcomes."""
+    return acceptance.storable(text)[:most] if text else None
+
+
+def _twice(call: Callable[[], Result]) -> Result:
+    """Do it once more when somebody else committed the same key, or a deadlock was broken."""
+    try:
+        return call()
+    except StoreError as error:
+        if not error.conflict:
+            raise
+    return call()
+
+
+def _store_is_away(error: Exception) -> bool:
+    return isinstance(error, StoreError) and not error.refused
+
+
+def _set_aside(tx: Writer, event_ids: Sequence[EventId], problem: str, now: datetime) -> None:
+    if event_ids:
+        tx.set_aside(event_ids, problem, now)
+        log.error("events were set aside", action="set_aside", event_ids=list(event_ids), problem=problem)
 
 
 def _log_outcome(claimed: Claimed, attempt_id: AttemptId, follows: retrying.Next) -> None:

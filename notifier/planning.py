@@ -103,10 +103,8 @@ class Planner:
     countries: KnownCountries = field(default_factory=KnownCountries)
 
     def plan(self, tx: Writer, event: Event, now: datetime) -> list[NewNotification]:
-        """Return every notification of an event, the suppressed ones with their reason."""
-        policy = self.policies.current().tenants.get(event.tenant)
-        if policy is None:
-            return []
+        """Return every notification of an event of a configured tenant, the suppressed ones with their reason."""
+        policy = self.policies.current().tenants[event.tenant]
         if kinds := OVERTAKES.get(event.type):
             tx.cancel_due(event.tenant, event.subject, kinds, PEOPLE, f"overtaken by {event.type.value}", now)
         facts = gather(tx, event, self.catalogue, self.countries)

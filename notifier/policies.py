@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import structlog
 
@@ -14,8 +13,6 @@ from notifier.ports import Store
 
 log = structlog.get_logger(__name__)
 
-FRESH = 1.0  #: seconds a version number read from the database is believed
-
 
 class StoredPolicies:
     """A PolicySource over the store."""
@@ -23,7 +20,7 @@ class StoredPolicies:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._policy: Policy | None = None
-        self._read_at = float("-inf")
+        self._seen = 0  #: newest version looked at, readable or not; 0 = nothing was applied yet
         self._lock = threading.Lock()
 
     def current(self) -> Policy:
@@ -33,16 +30,13 @@ class StoredPolicies:
         return self._policy or Policy(version=0, tenants={})
 
     def refresh(self) -> None:
-        """Load a newer version if the number in the database says there is one; at most once a second."""
+        """Load a newer version if the number in the database says there is one."""
         with self._lock:
-            if time.monotonic() - self._read_at < FRESH:
-                return
-            self._read_at = time.monotonic()
             with self._store.read() as tx:
-                version = tx.policy_version()
-                stored = tx.policy_text() if self._policy is None or version != self._policy.version else None
+                stored = tx.policy_text() if tx.policy_version() != self._seen else None
             if stored is not None:
                 self._load(*stored)
+                self._seen = stored[0]
 
     def _load(self, version: int, text: str) -> None:
         try:

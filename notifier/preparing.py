@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from notifier.core.ids import AttemptId, LinkId, NotificationId, OrderId, RecipientKey
+from notifier.core.ids import AttemptId, LinkId, NotificationId, OrderId, RecipientKey, TenantId
 from notifier.core.links import LinkPurpose, LinkSigner
 from notifier.core.model import ChannelName, Claimed, Message
 from notifier.core.policy import Policy, TenantPolicy
 from notifier.core.rendering import Live, Templates
-from notifier.errors import PermanentFailure, RenderError
+from notifier.errors import LinkInvalid, PermanentFailure, RenderError
 from notifier.ports import Delivery, EmailTarget, EndpointTarget, SmsTarget, Target
 
 log = structlog.get_logger(__name__)
@@ -45,10 +45,8 @@ class Preparation:
     on_fallback: Callable[[str, str], None]  #: told (kind, channel) when a template failed
 
     def delivery(self, claimed: Claimed, attempt_id: AttemptId, policy: Policy, now: datetime) -> Delivery:
-        """Return the message ready to send. Raises PermanentFailure when there is nowhere to send it."""
-        tenant = policy.tenants.get(claimed.tenant)
-        if tenant is None:
-            raise PermanentFailure("tenant_gone", "the tenant is no longer configured")
+        """Return the message ready to send. Raises PermanentFailure when that will never be possible."""
+        tenant = _tenant(claimed.tenant, policy)
         return Delivery(
             attempt_id=attempt_id,
             notification_id=claimed.id,
@@ -58,6 +56,10 @@ class Preparation:
             parts=self.parts(claimed.message, tenant),
             at=now,
         )
+
+    def text(self, tenant: TenantId, message: Message, policy: Policy) -> str:
+        """Return the text part as it was sent. Raises PermanentFailure when it can no longer be made."""
+        return self.parts(message, _tenant(tenant, policy))["text"]
 
     def parts(self, message: Message, tenant: TenantPolicy) -> Mapping[str, str]:
         """Render with live links; falls back to the plain form when the template fails (P9)."""
@@ -76,10 +78,15 @@ class Preparation:
             return self.templates.fallback(message, live)
 
     def live(self, message: Message, tenant: TenantPolicy) -> Live:
-        """Make the links and the number that the stored message only refers to."""
+        """Make the links and the number that the stored message only refers to. Raises PermanentFailure."""
         base = tenant.base_url or self.senders.base_url
-        urls = {name: self._url(base, reference) for name, reference in message.context.get("links", {}).items()}
-        return Live(urls=urls, number=self._number(message.context.get("number")))
+        try:
+            urls = {name: self._url(base, reference) for name, reference in message.context.get("links", {}).items()}
+            return Live(urls=urls, number=self._number(message.context.get("number")))
+        except LinkInvalid:
+            raise PermanentFailure(
+                "link_key_gone", "the key its short link or number derives from is no longer in NOTIFIER_LINK_KEYS"
+            ) from None
 
     def _url(self, base: str, reference: Mapping[str, Any]) -> str:
         link_id = LinkId(reference["id"])
@@ -104,7 +111,9 @@ class Preparation:
             case ChannelName.EMAIL:
                 host = urlsplit(base).hostname or "localhost"
                 sender = tenant.email_from or self.senders.email_from
-                return EmailTarget(claimed.address, sender, tenant.email_reply_to, f"<{claimed.id}@{host}>")
+                return EmailTarget(
+                    claimed.address, sender, tenant.email_reply_to, f"<{claimed.id}@{host}>", _headers(claimed.message)
+                )
             case ChannelName.SMS:
                 sender = tenant.sms_from or self.senders.sms_from
                 callback = f"{base}/v1/hooks/twilio/{attempt_id}"
@@ -121,6 +130,19 @@ class Preparation:
                     raise PermanentFailure("no_secret", f"endpoint {name}: {error.args[0]} cannot be read") from None
                 return EndpointTarget(endpoint.url, secrets, notification)
         raise PermanentFailure("endpoint_gone", f"no endpoint named {name} is configured any more")
+
+
+def _tenant(tenant: TenantId, policy: Policy) -> TenantPolicy:
+    if tenant not in policy.tenants:
+        raise PermanentFailure("tenant_gone", "the tenant is no longer configured")
+    return policy.tenants[tenant]
+
+
+def _headers(message: Message) -> tuple[tuple[str, str], ...]:
+    """What mail programs can filter by: the event's type, and the object it is about."""
+    event = message.context.get("event", {})
+    facts = (("X-Coolr-Type", event.get("type")), ("X-Coolr-Subject", event.get("subject")))
+    return tuple((name, str(value)) for name, value in facts if value)
 
 
 def _seconds_left(expires_at: datetime | None, now: datetime) -> int | None:

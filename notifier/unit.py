@@ -130,7 +130,7 @@ class AdminReader(Protocol):
     def api_keys(self, tenant: TenantId | None = None) -> list[ApiKey]: ...
     def lane_stats(self, now: datetime) -> list[LaneStats]: ...
     def latencies(self, since: datetime) -> list[tuple[ChannelName, str, float]]:
-        """(channel, priority, seconds from acceptance to hand-over) of deliveries settled since."""
+        """(channel, priority, seconds from acceptance to hand-over) of first tries that succeeded since."""
 
     def count_unrouted(self) -> int:
         """How many accepted events wait for routing."""
@@ -166,10 +166,13 @@ class IntakeWriter(Protocol):
 class RoutingWriter(Protocol):
     """route: take unrouted events, store all notifications in one transaction."""
 
-    def take_unrouted(self, limit: int) -> list[Event]:
-        """Oldest unrouted events, locked (SKIP LOCKED on PostgreSQL)."""
+    def take_unrouted(self, limit: int, now: datetime) -> list[Event]:
+        """Oldest unrouted events, locked (SKIP LOCKED on PostgreSQL); of each subject only the first in line."""
 
-    def save_notifications(self, notifications: Sequence[NewNotification]) -> int:
+    def set_aside(self, event_ids: Sequence[EventId], problem: str, now: datetime) -> None:
+        """Routing cannot handle them: kept with the reason (P12), routed again when a configuration is applied."""
+
+    def save_notifications(self, notifications: Sequence[NewNotification], now: datetime) -> int:
         """Insert with messages, links and lanes; what exists (P2) is left alone. Returns how many are new and due."""
 
     def mark_routed(self, event_ids: Sequence[EventId], now: datetime) -> None: ...
@@ -256,7 +259,7 @@ class AdminWriter(Protocol):
     """Configuration, directory, keys."""
 
     def save_policy(self, text: str, applied_by: str, now: datetime) -> int:
-        """Store as the next numbered version, tenants rows included; returns the number."""
+        """Store as the next numbered version; returns the number. Events set aside are routed again under it."""
 
     def save_tenants(self, names: Mapping[TenantId, str]) -> None: ...
     def save_outlets(self, outlets: Sequence[Outlet]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import RowMapping, case, func, inspect, select, text
 
 from notifier.core.ids import SessionId, TenantId
-from notifier.core.model import ChannelName, NotificationStatus
+from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
 from notifier.core.records import ApiKey, LaneStats, WorkerSession
 from notifier.store.base import Base
 from notifier.store.tables import api_keys, attempts, config_versions, events, lanes, notifications, tenants, workers
@@ -68,18 +68,23 @@ class AdminReads(Base):
         return [LaneStats(ChannelName(row[0]), *row[1:]) for row in self.connection.execute(query)]
 
     def latencies(self, since: datetime) -> list[tuple[ChannelName, str, float]]:
-        """(channel, priority, seconds from acceptance to hand-over) of first tries settled since."""
+        """(channel, priority, seconds from acceptance to hand-over) of first tries that succeeded since.
+
+        What was made to wait on purpose (a decision until it is final) counts from its due time.
+        """
+        table = notifications
+        begin = case((table.c.due_at > table.c.created_at, table.c.due_at), else_=events.c.received_at)
         query = (
-            select(notifications.c.channel, lanes.c.priority, events.c.received_at, notifications.c.sent_at)
-            .join(attempts, attempts.c.notification_id == notifications.c.id)
-            .join(lanes, lanes.c.id == notifications.c.lane_id)
-            .join(events, events.c.id == notifications.c.event_id)
-            .where(attempts.c.finished_at >= since, attempts.c.number == 1, notifications.c.sent_at.is_not(None))
+            select(table.c.channel, lanes.c.priority, begin, attempts.c.finished_at)
+            .join(attempts, attempts.c.id == table.c.attempt_id)
+            .join(lanes, lanes.c.id == table.c.lane_id)
+            .join(events, events.c.id == table.c.event_id)
+            .where(attempts.c.finished_at >= since, attempts.c.number == 1, attempts.c.outcome == AttemptOutcome.SENT)
             .limit(MOST_LATENCIES)
         )
         return [
-            (ChannelName(channel), priority, (sent - received).total_seconds())
-            for channel, priority, received, sent in self.connection.execute(query)
+            (ChannelName(channel), priority, (sent - begun).total_seconds())
+            for channel, priority, begun, sent in self.connection.execute(query)
         ]
 
     def count_unrouted(self) -> int:
@@ -103,10 +108,12 @@ class AdminWrites(AdminReads):
     """Configuration and keys."""
 
     def save_policy(self, text: str, applied_by: str, now: datetime) -> int:
-        """Store as the next numbered version; returns the number."""
+        """Store as the next numbered version; returns the number. Events set aside are routed again under it."""
         version = self.policy_version() + 1
         row = {"version": version, "text": text, "applied_by": applied_by, "applied_at": now}
         self.connection.execute(config_versions.insert().values(row))
+        aside = events.update().where(events.c.routing_problem.is_not(None))
+        self.connection.execute(aside.values(routed_at=None, routing_problem=None))
         return version
 
     def save_tenants(self, names: Mapping[TenantId, str]) -> None:

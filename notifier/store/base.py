@@ -37,8 +37,12 @@ class Base:
         self.connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=rest), list(rows))
 
     def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
-        """Lock the rows read (PostgreSQL); SQLite's writing transaction is alone already."""
-        return query.with_for_update(skip_locked=skip) if self.on_postgresql else query
+        """Lock the rows read (PostgreSQL); SQLite's writing transaction is alone already.
+
+        NO KEY UPDATE: a foreign key's check of the row (a notification inserted into a lane) neither waits for us
+        nor makes others skip the row.
+        """
+        return query.with_for_update(skip_locked=skip, key_share=True) if self.on_postgresql else query
 
 
 def chunks(values: Sequence[Item], size: int = MOST_VALUES) -> Iterator[Sequence[Item]]:

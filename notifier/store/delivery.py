@@ -1,13 +1,17 @@
-"""claim, attempt, settle: the hot path. Bulk statements; conditions in SQL fence out sessions that lost their rows."""
+"""claim, attempt, settle: the hot path. Bulk statements; conditions in SQL fence out sessions that lost their rows.
+
+Locks on PostgreSQL, so that no two of these can wait for each other in a circle: claim never waits (SKIP LOCKED);
+everybody else takes notifications first, then attempts, and lanes last, in sorted order and in one go.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, bindparam, case, func, or_, select
+from sqlalchemy import Row, RowMapping, and_, bindparam, case, func, or_, select
 
 from notifier.core.ids import (
     AttemptId,
@@ -32,49 +36,65 @@ from notifier.core.model import (
     Purpose,
     Settlement,
 )
-from notifier.store.base import Base, chunks
-from notifier.store.lanes import refresh_lanes, wake_lanes
-from notifier.store.tables import attempts, lanes, messages, notifications, suppressions
+from notifier.store.base import chunks
+from notifier.store.lanes import pause_lanes, refresh_lanes, wake_lanes
+from notifier.store.receipts import ReceiptWrites
+from notifier.store.tables import attempts, lanes, messages, notifications, suppressions, workers
 from notifier.store.types import UtcTime
 
 READY_LANES = 500  #: lanes looked at by one claim
 RANK = case((lanes.c.priority == Priority.HIGH, 0), (lanes.c.priority == Priority.NORMAL, 1), else_=2)
 HANDED_OVER = (NotificationStatus.SENT, NotificationStatus.DELIVERED)
+MAY_BE_REPORTED = (NotificationStatus.SENT, NotificationStatus.UNKNOWN)  #: a provider may have told more already
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-class DeliveryWrites(Base):
+class DeliveryWrites(ReceiptWrites):
     """What the engine does with due rows."""
 
     # -- claim ------------------------------------------------------------------------------------------------------
 
     def claim(self, request: ClaimRequest, now: datetime) -> list[Claimed]:
-        """Take due rows: ready lanes round-robin by tenant, at most `per_lane` from each, the oldest first."""
+        """Take due rows: ready lanes round-robin by tenant, at most `per_lane` from each, the oldest first.
+
+        A session that was buried gets nothing.
+        """
+        if self.connection.execute(select(workers.c.id).where(workers.c.id == request.session)).one_or_none() is None:
+            return []
         ready = self._ready_lanes(request, now)
         taken: list[NotificationId] = []
+        asked: list[LaneId] = []
         for position, lane in enumerate(ready):
             room = request.slots - len(taken)
             if room <= 0:
                 break
             fair = max(1, -(-room // (len(ready) - position)))
             taken += self._due_in(lane, min(fair, request.per_lane), now)
+            asked.append(lane)
         if taken:
             self._mark_claimed(taken, request.session)
-        refresh_lanes(self.connection, ready)
+        refresh_lanes(self.connection, asked, now)
         return self._claimed(taken, request.session)
 
     def _ready_lanes(self, request: ClaimRequest, now: datetime) -> list[LaneId]:
-        """Locked on PostgreSQL, those another claim holds left out; urgent first, tenants taking turns."""
+        """Locked on PostgreSQL, those another claim holds left out. Tenants take turns, who waited longest first.
+
+        Of a tenant's lanes the urgent come first, equals in turn. The turns are kept in the lanes themselves: a
+        claim is often for one free slot, and a flood with the oldest rows must not win every one of them.
+        """
         awake = or_(lanes.c.paused_until.is_(None), lanes.c.paused_until <= now)
         query = (
-            select(lanes.c.id, lanes.c.tenant)
+            select(lanes.c.id, lanes.c.tenant, RANK.label("rank"), lanes.c.claimed_at, lanes.c.next_due_at)
             .where(lanes.c.next_due_at <= now, awake, lanes.c.channel.in_([name.value for name in request.channels]))
-            .order_by(RANK, lanes.c.next_due_at)
+            .order_by(lanes.c.claimed_at.nulls_first(), RANK, lanes.c.next_due_at)
             .limit(READY_LANES)
         )
-        by_tenant: dict[str, list[LaneId]] = {}
-        for lane, tenant in self.connection.execute(self.locked(query, skip=True)):
-            by_tenant.setdefault(tenant, []).append(LaneId(lane))
-        return [lane for turn in zip_longest(*by_tenant.values()) for lane in turn if lane is not None]
+        by_tenant: dict[str, list[Row[Any]]] = {}
+        for lane in self.connection.execute(self.locked(query, skip=True)):
+            by_tenant.setdefault(lane.tenant, []).append(lane)
+        waited = sorted(by_tenant.values(), key=lambda its: max(lane.claimed_at or NEVER for lane in its))
+        turns = zip_longest(*(sorted(its, key=_urgency) for its in waited))
+        return [LaneId(lane.id) for turn in turns for lane in turn if lane is not None]
 
     def _due_in(self, lane: LaneId, most: int, now: datetime) -> list[NotificationId]:
         table = notifications
@@ -105,12 +125,20 @@ class DeliveryWrites(Base):
                     messages.c.context,
                 )
                 .join(lanes, lanes.c.id == notifications.c.lane_id)
-                .join(messages, messages.c.id == notifications.c.message_id)
+                .join(messages, messages.c.id == notifications.c.message_id, isouter=True)
                 .where(notifications.c.id.in_(some))
             )
             for row in self.connection.execute(query).mappings():
-                found[row["id"]] = claimed_from(row, session)
-        return [found[notification] for notification in taken]
+                if row["context"] is not None:
+                    found[row["id"]] = claimed_from(row, session)
+        self._fail_without_message([lost for lost in taken if lost not in found])
+        return [found[notification] for notification in taken if notification in found]
+
+    def _fail_without_message(self, lost: Sequence[NotificationId]) -> None:
+        """A row whose content is gone can never be sent: it ends here, and does not stop its neighbours."""
+        for some in chunks(lost):
+            values = {"status": NotificationStatus.FAILED, "reason": "no_message", "claimed_by": None}
+            self.connection.execute(notifications.update().where(notifications.c.id.in_(some)).values(values))
 
     def release(self, session: SessionId, ids: Sequence[NotificationId], now: datetime) -> None:
         """Give claimed rows without an attempt back, untouched."""
@@ -127,15 +155,23 @@ class DeliveryWrites(Base):
     # -- attempt ------------------------------------------------------------------------------------------------------
 
     def save_attempts(self, new: Sequence[NewAttempt]) -> frozenset[AttemptId]:
-        """Insert attempt rows for notifications still claimed by their session; returns those that may be sent."""
+        """Insert attempt rows for notifications still claimed by their session; returns those that may be sent.
+
+        Doing it again is harmless: when the answer to a commit got lost, the rows are there already.
+        """
         table = notifications
-        mine: set[tuple[str, str]] = set()
+        mine: dict[tuple[str, str], str | None] = {}
         for some in chunks([attempt.notification_id for attempt in new]):
-            query = select(table.c.id, table.c.claimed_by).where(
-                table.c.id.in_(some), table.c.status == NotificationStatus.CLAIMED
+            query = (
+                select(table.c.id, table.c.claimed_by, table.c.attempt_id)
+                .where(table.c.id.in_(some), table.c.status == NotificationStatus.CLAIMED)
+                .order_by(table.c.id)
             )
-            mine.update((found, session) for found, session in self.connection.execute(self.locked(query)))
-        begun = [attempt for attempt in new if (attempt.notification_id, attempt.session) in mine]
+            mine.update(
+                ((row.id, row.claimed_by), row.attempt_id) for row in self.connection.execute(self.locked(query))
+            )
+        may_go = [attempt for attempt in new if (attempt.notification_id, attempt.session) in mine]
+        begun = [attempt for attempt in may_go if mine[attempt.notification_id, attempt.session] != attempt.id]
         if begun:
             self.connection.execute(attempts.insert(), [_attempt_row(attempt) for attempt in begun])
             update = (
@@ -145,7 +181,7 @@ class DeliveryWrites(Base):
             )
             rows = [{"notification": a.notification_id, "attempt": a.id, "number": a.number} for a in begun]
             self.connection.execute(update, rows)
-        return frozenset(attempt.id for attempt in begun)
+        return frozenset(attempt.id for attempt in may_go)
 
     # -- settle -------------------------------------------------------------------------------------------------------
 
@@ -153,65 +189,36 @@ class DeliveryWrites(Base):
         """Close attempts and move notifications. A late outcome updates its own attempt only."""
         if not settlements:
             return
-        self.connection.execute(_CLOSE_ATTEMPT, [_closing(item) for item in settlements])
-        self.connection.execute(_MOVE, [_moving(item) for item in settlements])
-        again = [(item.lane_id, item.due_at) for item in settlements if item.status is NotificationStatus.DUE]
-        wake_lanes(self.connection, [(lane, due) for lane, due in again if due is not None])
-        for item in settlements:
-            if item.pause_lane_until is not None:
-                self.pause_lane(item.lane_id, item.pause_lane_until, item.reason)
-        self._disable([item for item in settlements if item.disable_target])
-        self._catch_up([item.attempt_id for item in settlements if item.status is NotificationStatus.SENT])
+        in_order = sorted(settlements, key=lambda item: item.notification_id)
+        self.connection.execute(_MOVE, [_moving(item) for item in in_order])
+        self.connection.execute(_CLOSE_ATTEMPT, [_closing(item) for item in in_order])
+        self._disable([item for item in in_order if item.disable_target])
+        self.catch_up([item.attempt_id for item in in_order if item.status in MAY_BE_REPORTED])
+        self._move_lanes(in_order)
+
+    def _move_lanes(self, settlements: Sequence[Settlement]) -> None:
+        due = [
+            (item.lane_id, item.due_at) for item in settlements if item.status is NotificationStatus.DUE and item.due_at
+        ]
+        paused = [item for item in settlements if item.pause_lane_until is not None]
+        if paused:  # both below touch lanes: locked together, first, in order
+            lock = select(lanes.c.id).where(
+                lanes.c.id.in_({lane for lane, _ in due} | {item.lane_id for item in paused})
+            )
+            self.connection.execute(self.locked(lock.order_by(lanes.c.id)))
+        wake_lanes(self.connection, due)
+        pause_lanes(self.connection, {item.lane_id: (item.pause_lane_until, item.reason) for item in paused})
 
     def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None:
         """Nothing is claimed from the lane until then; None ends the pause."""
-        query = lanes.update().where(lanes.c.id == lane)
-        self.connection.execute(query.values(paused_until=until, pause_reason=reason))
+        pause_lanes(self.connection, {lane: (until, reason)})
 
     def _disable(self, refused: Sequence[Settlement]) -> None:
-        for some in chunks([item.notification_id for item in refused]):
-            columns = (notifications.c.tenant, notifications.c.channel, notifications.c.address)
-            for row in self.connection.execute(select(*columns).where(notifications.c.id.in_(some))):
-                item = refused[0]
-                values = {"reason": item.reason or "refused", "created_at": item.finished_at}
-                self.insert_new(suppressions, [dict(row._mapping) | values])
-
-    # -- provider call-backs ------------------------------------------------------------------------------------------
-
-    def advance(self, attempt: AttemptId, status: NotificationStatus, code: str | None, now: datetime) -> bool:
-        """Move the attempt's notification forward; a call-back before our own settling is kept for then."""
-        found = self.connection.execute(
-            select(attempts.c.notification_id, attempts.c.provider_status).where(attempts.c.id == attempt)
-        ).one_or_none()
-        if found is None or found.provider_status in (NotificationStatus.DELIVERED, NotificationStatus.FAILED):
-            return False
-        self.connection.execute(
-            attempts.update().where(attempts.c.id == attempt).values(provider_status=status, provider_code=code)
-        )
-        return self._forward(NotificationId(found.notification_id), attempt, status, code)
-
-    def _forward(
-        self, notification: NotificationId, attempt: AttemptId, status: NotificationStatus, code: str | None
-    ) -> bool:
-        table = notifications
-        before = {
-            NotificationStatus.SENT: (NotificationStatus.UNKNOWN,),
-            NotificationStatus.DELIVERED: (NotificationStatus.UNKNOWN, NotificationStatus.SENT),
-            NotificationStatus.FAILED: (NotificationStatus.UNKNOWN, NotificationStatus.SENT),
-        }.get(status, ())
-        query = table.update().where(
-            table.c.id == notification, table.c.attempt_id == attempt, table.c.status.in_(before)
-        )
-        reason = f"provider reported {code or 'failure'}" if status is NotificationStatus.FAILED else None
-        return self.connection.execute(query.values(status=status, reason=reason)).rowcount == 1
-
-    def _catch_up(self, settled: Sequence[AttemptId]) -> None:
-        """Call-backs that came before the settling."""
-        for some in chunks(settled):
-            query = select(attempts).where(attempts.c.id.in_(some), attempts.c.provider_status.is_not(None))
-            for row in self.connection.execute(query).all():
-                status = NotificationStatus(row.provider_status)
-                self._forward(NotificationId(row.notification_id), AttemptId(row.id), status, row.provider_code)
+        columns = (notifications.c.tenant, notifications.c.channel, notifications.c.address)
+        for item in refused:
+            row = self.connection.execute(select(*columns).where(notifications.c.id == item.notification_id)).one()
+            values = {"reason": item.reason or "refused", "created_at": item.finished_at}
+            self.insert_new(suppressions, [dict(row._mapping) | values])
 
     def next_due(self, now: datetime) -> datetime | None:
         """When the earliest waiting row becomes due, over lanes that are not paused."""
@@ -253,6 +260,10 @@ _MOVE = (
         last_outcome=bindparam("became"),
     )
 )
+
+
+def _urgency(lane: Row[Any]) -> tuple[int, datetime, datetime]:
+    return lane.rank, lane.claimed_at or NEVER, lane.next_due_at
 
 
 def _attempt_row(attempt: NewAttempt) -> dict[str, Any]:

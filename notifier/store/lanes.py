@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, case, func, or_, select
@@ -30,9 +30,18 @@ def wake_lanes(connection: Connection, due: Iterable[tuple[LaneId, datetime]]) -
     connection.execute(query, [{"lane": lane, "moment": earliest[lane]} for lane in sorted(earliest)])
 
 
-def refresh_lanes(connection: Connection, touched: Sequence[LaneId]) -> None:
-    """Set the wake-up times anew from the rows; the caller holds these lanes' locks."""
-    for lane in sorted(set(touched)):
-        waiting = (notifications.c.lane_id == lane) & (notifications.c.status == NotificationStatus.DUE)
-        earliest = select(func.min(notifications.c.due_at)).where(waiting).scalar_subquery()
-        connection.execute(lanes.update().where(lanes.c.id == lane).values(next_due_at=earliest))
+def refresh_lanes(connection: Connection, touched: Sequence[LaneId], now: datetime) -> None:
+    """They had their turn: set the wake-up times anew from the rows. The caller holds these lanes' locks."""
+    waiting = (notifications.c.lane_id == lanes.c.id) & (notifications.c.status == NotificationStatus.DUE)
+    earliest = select(func.min(notifications.c.due_at)).where(waiting).correlate(lanes).scalar_subquery()
+    query = lanes.update().where(lanes.c.id == bindparam("lane")).values(next_due_at=earliest, claimed_at=now)
+    if touched:
+        connection.execute(query, [{"lane": lane} for lane in touched])
+
+
+def pause_lanes(connection: Connection, pauses: Mapping[LaneId, tuple[datetime | None, str | None]]) -> None:
+    """Nothing is claimed from these lanes until then; None ends the pause."""
+    for lane in sorted(pauses):
+        until, reason = pauses[lane]
+        query = lanes.update().where(lanes.c.id == lane)
+        connection.execute(query.values(paused_until=until, pause_reason=reason))

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select, tuple_
 
+from notifier.core.acceptance import storable
 from notifier.core.addresses import mask
 from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.model import ChannelName, Event, Message, NotificationStatus
@@ -27,13 +28,25 @@ from notifier.store.tables import (
     quarantine,
     subjects,
 )
-from notifier.store.types import UtcTime
+from notifier.store.types import JsonText, UtcTime
 
 #: What may be listed: the columns shown, and the one that orders (newest first).
 LISTED: dict[str, tuple[Table, tuple[str, ...], str]] = {
     "events": (
         events,
-        ("id", "source", "source_id", "type", "subject", "time", "received_at", "sequence", "outlet", "routed_at"),
+        (
+            "id",
+            "source",
+            "source_id",
+            "type",
+            "subject",
+            "time",
+            "received_at",
+            "sequence",
+            "outlet",
+            "routed_at",
+            "routing_problem",
+        ),
         "id",
     ),
     "notifications": (
@@ -73,6 +86,7 @@ LISTED: dict[str, tuple[Table, tuple[str, ...], str]] = {
             "provider_code",
             "provider_id",
             "provider_status",
+            "reported_at",
         ),
         "id",
     ),
@@ -120,6 +134,7 @@ LISTED: dict[str, tuple[Table, tuple[str, ...], str]] = {
     ),
 }
 NOT_TOLD = (NotificationStatus.SUPPRESSED, NotificationStatus.CANCELLED, NotificationStatus.EXPIRED)
+WORDS: dict[type[object], str] = {str: "a text", int: "a whole number", bool: "true or false"}
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -242,13 +257,13 @@ def shown(row: RowMapping) -> dict[str, Any]:
 
 
 def _condition(table: Table, names: tuple[str, ...], field: str, wanted: Any) -> ColumnElement[bool]:
-    if field not in names or field == "address":
+    if field not in names or field == "address" or isinstance(table.c[field].type, JsonText):
         raise ValueError(f"there is no field {field!r} to filter by")
     column: Column[Any] = table.c[field]
     symbol, value = (wanted.get("operator", "="), wanted.get("value")) if isinstance(wanted, dict) else ("=", wanted)
     if symbol == "in" and isinstance(value, list) and len(value) <= 100:
         return column.in_([_value(column, field, item) for item in value])
-    if symbol not in OPERATORS:
+    if not isinstance(symbol, str) or symbol not in OPERATORS:
         raise ValueError(f"{field}: operator must be one of {', '.join(OPERATORS)} or in (with a list of at most 100)")
     return OPERATORS[symbol](column, _value(column, field, value))  # type: ignore[no-any-return]
 
@@ -262,6 +277,11 @@ def _value(column: Column[Any], field: str, value: Any) -> Any:
         if moment.tzinfo is None:
             raise ValueError(f"{field}: the time needs an offset, e.g. 2026-11-23T10:00:00Z")
         return moment
-    if not isinstance(value, (str, int, bool)):
-        raise ValueError(f"{field}: value must be a text, a whole number or true/false")
+    kind: type[object] = column.type.python_type
+    if type(value) is not kind:
+        raise ValueError(f"{field}: value must be {WORDS[kind]}")
+    if isinstance(value, str) and storable(value) != value:
+        raise ValueError(f"{field}: value has a character that is never stored")
+    if isinstance(value, int) and abs(value) >= 2**31:
+        raise ValueError(f"{field}: the number is out of range")
     return value

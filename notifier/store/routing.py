@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
 from notifier.core.ids import EventId, LaneId, TenantId, new_id
 from notifier.core.model import ChannelName, Event, LaneKey, NewNotification, NotificationStatus
@@ -19,10 +19,33 @@ from notifier.store.tables import events, lanes, links, messages, notifications
 class RoutingWrites(Base):
     """The route transaction."""
 
-    def take_unrouted(self, limit: int) -> list[Event]:
-        """Oldest unrouted events, locked; other routers skip them."""
-        query = select(events).where(events.c.routed_at.is_(None)).order_by(events.c.id).limit(limit)
-        return [event_from(row) for row in self.connection.execute(self.locked(query, skip=True)).mappings()]
+    def take_unrouted(self, limit: int, now: datetime) -> list[Event]:
+        """Oldest unrouted events, locked; other routers skip them. Of each subject only the first in line.
+
+        So an object's events are routed in their order, one per transaction, however many routers there are: who
+        is told of a closing depends on who was told of the opening. A row that cannot be read is set aside.
+        """
+        before = events.alias("before")
+        first = ~exists().where(
+            before.c.tenant == events.c.tenant,
+            before.c.subject == events.c.subject,
+            before.c.routed_at.is_(None),
+            before.c.sequence < events.c.sequence,
+        )
+        query = select(events).where(events.c.routed_at.is_(None), first).order_by(events.c.id).limit(limit)
+        found = []
+        for row in self.connection.execute(self.locked(query, skip=True)).mappings().all():
+            try:
+                found.append(event_from(row))
+            except (ValueError, KeyError, TypeError) as error:
+                self.set_aside([EventId(row["id"])], f"cannot be read: {type(error).__name__}", now)
+        return found
+
+    def set_aside(self, event_ids: Sequence[EventId], problem: str, now: datetime) -> None:
+        """Routing cannot handle them: kept with the reason, tried again when a configuration is applied."""
+        for some in chunks(list(event_ids)):
+            query = events.update().where(events.c.id.in_(some), events.c.routed_at.is_(None))
+            self.connection.execute(query.values(routed_at=now, routing_problem=problem))
 
     def mark_routed(self, event_ids: Sequence[EventId], now: datetime) -> None:
         """They have all their notifications."""
@@ -48,16 +71,15 @@ class RoutingWrites(Base):
         )
         return self.connection.execute(query.values(status=NotificationStatus.CANCELLED, reason=reason)).rowcount
 
-    def save_notifications(self, new: Sequence[NewNotification]) -> int:
+    def save_notifications(self, new: Sequence[NewNotification], now: datetime) -> int:
         """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns the new due ones."""
         fresh = self._fresh(new)
         if not fresh:
             return 0
         lane_ids = self._lanes({item.lane for item in fresh})
         self._save_messages(fresh)
-        now = fresh[0].due_at
         self.connection.execute(
-            notifications.insert(), [_row(item, lane_ids[item.lane], created=min(now, item.due_at)) for item in fresh]
+            notifications.insert(), [_row(item, lane_ids[item.lane], created=now) for item in fresh]
         )
         self._save_links(fresh)
         due = [item for item in fresh if item.status is NotificationStatus.DUE]

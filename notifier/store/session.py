@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from notifier.errors import StoreError
 from notifier.store.repository import SqlReader, SqlWriter
@@ -29,6 +30,7 @@ PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000}",
     "PRAGMA foreign_keys=ON",
 )
+HIDDEN = {"hide_parameters": True}  #: errors quote statements without their values (P10)
 #: PostgreSQL: serialisation failure, deadlock. Doing it again is right.
 RETRYABLE_STATES = ("40001", "40P01")
 
@@ -75,7 +77,8 @@ class SqlStore:
             try:
                 yield connection
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                with suppress(DBAPIError):  # SQLite has rolled back itself when the disk was full
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
             connection.exec_driver_sql("COMMIT")
 
@@ -110,11 +113,11 @@ def make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT})
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT}, **HIDDEN)
         event.listen(engine, "connect", _set_pragmas)
         return engine
     options = {"application_name": "notifier", "connect_timeout": 5, "options": "-c statement_timeout=30000"}
-    return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, connect_args=options)
+    return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, connect_args=options, **HIDDEN)
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
@@ -130,6 +133,10 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise StoreError(_reason(error), conflict=True) from error
+    except DataError as error:
+        raise StoreError(_reason(error), refused=True) from error
+    except PoolTimeout as error:
+        raise StoreError("no free connection to the database") from error
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None)
         busy = isinstance(error, OperationalError) and "locked" in str(error.orig)
@@ -138,4 +145,4 @@ def _translated() -> Iterator[None]:
 
 def _reason(error: DBAPIError) -> str:
     """The driver's own sentence, without the statement and its values (P10)."""
-    return f"{type(error.orig).__name__}: {str(error.orig).splitlines()[0][:200]}"
+    return f"{type(error.orig).__name__}: {str(error.orig).partition(chr(10))[0][:200]}"

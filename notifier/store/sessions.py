@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, and_, select
 from notifier.core.ids import AttemptId, LaneId, NotificationId, SessionId, TenantId
 from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
 from notifier.core.records import Swept, UnknownAttempt, WorkerSession
-from notifier.store.base import Base, chunks
-from notifier.store.delivery import message_from
+from notifier.store.base import MOST_VALUES, chunks
+from notifier.store.delivery import HANDED_OVER, message_from
 from notifier.store.lanes import wake_lanes
+from notifier.store.receipts import ReceiptWrites
 from notifier.store.tables import attempts, messages, notifications, workers
 
 SWEEP_ROWS = 400  #: rows one sweep moves at most
@@ -21,7 +22,7 @@ LOOK_UP_AFTER = timedelta(minutes=2)
 LOST = "worker_lost"  #: reason of attempts whose worker died before it told the outcome
 
 
-class SessionWrites(Base):
+class SessionWrites(ReceiptWrites):
     """Who works, and what becomes of the work of the dead."""
 
     def start_session(self, session: WorkerSession) -> None:
@@ -49,9 +50,14 @@ class SessionWrites(Base):
         if dead:
             # Gone first: from here on its heartbeat fails and it sends nothing more.
             self.connection.execute(workers.delete().where(workers.c.id.in_(dead)))
-        orphaned = notifications.c.claimed_by.not_in(select(workers.c.id))
-        freed, unknown = self._free(orphaned, now)
+        freed, unknown = self._free(notifications.c.claimed_by.in_(self._gone()), now)
         return Swept(len(dead), freed, unknown, self._expire(now))
+
+    def _gone(self) -> list[str]:
+        """Buried sessions that still hold rows. Named, so that a row claimed anew meanwhile is never meant."""
+        holders = select(notifications.c.claimed_by).where(notifications.c.status == NotificationStatus.CLAIMED)
+        query = holders.where(notifications.c.claimed_by.not_in(select(workers.c.id))).distinct()
+        return list(self.connection.execute(query.limit(MOST_VALUES)).scalars())
 
     def _free(self, whose: ColumnElement[bool], now: datetime) -> tuple[int, int]:
         table = notifications
@@ -59,27 +65,32 @@ class SessionWrites(Base):
             select(table.c.id, table.c.lane_id, table.c.channel, table.c.due_at, table.c.attempt_id, attempts.c.outcome)
             .join(attempts, attempts.c.id == table.c.attempt_id, isouter=True)
             .where(table.c.status == NotificationStatus.CLAIMED, whose)
+            .order_by(table.c.id)
             .limit(SWEEP_ROWS)
         )
         if self.on_postgresql:
-            query = query.with_for_update(of=table, skip_locked=True)
+            query = query.with_for_update(of=table, skip_locked=True, key_share=True)
         rows = self.connection.execute(query).all()
         begun = [row for row in rows if row.outcome == AttemptOutcome.OPEN]
         untouched = [row for row in rows if row.outcome != AttemptOutcome.OPEN]
         self._close_open([row.attempt_id for row in begun], now)
-        self._become(untouched, NotificationStatus.DUE, None)
-        self._become([row for row in begun if row.channel != ChannelName.SMS], NotificationStatus.DUE, now)
+        again = [row for row in begun if row.channel != ChannelName.SMS]
         texts = [row for row in begun if row.channel == ChannelName.SMS]
+        self._become(untouched, NotificationStatus.DUE, None)
+        self._become(again, NotificationStatus.DUE, now)
         self._become(texts, NotificationStatus.UNKNOWN, now + LOOK_UP_AFTER)
+        self.catch_up([AttemptId(row.attempt_id) for row in texts])
+        due = [(LaneId(row.lane_id), row.due_at) for row in untouched] + [(LaneId(row.lane_id), now) for row in again]
+        wake_lanes(self.connection, due)  # all at once: lanes are locked in sorted order
         return len(untouched), len(begun)
 
     def _become(self, rows: Sequence[Any], status: NotificationStatus, due: datetime | None) -> None:
         for some in chunks(rows):
-            values: dict[str, Any] = {"status": status, "claimed_by": None} | ({"due_at": due} if due else {})
+            values: dict[str, Any] = {"status": status, "claimed_by": None}
+            if due is not None:  # the try that was begun came to nothing we know
+                values |= {"due_at": due, "last_outcome": AttemptOutcome.UNKNOWN, "reason": LOST}
             ids = [row.id for row in some]
             self.connection.execute(notifications.update().where(notifications.c.id.in_(ids)).values(values))
-        if status is NotificationStatus.DUE:
-            wake_lanes(self.connection, [(LaneId(row.lane_id), due or row.due_at) for row in rows])
 
     def _close_open(self, ids: Sequence[AttemptId], now: datetime) -> None:
         for some in chunks(ids):
@@ -120,7 +131,7 @@ class SessionWrites(Base):
             .limit(limit)
         )
         if self.on_postgresql:
-            query = query.with_for_update(of=table, skip_locked=True)
+            query = query.with_for_update(of=table, skip_locked=True, key_share=True)
         rows = self.connection.execute(query).mappings().all()
         for some in chunks([row["id"] for row in rows]):
             self.connection.execute(table.update().where(table.c.id.in_(some)).values(due_at=now + LOOK_UP_AFTER))
@@ -151,13 +162,15 @@ class SessionWrites(Base):
         mine = and_(table.c.attempt_id == attempt, table.c.status == NotificationStatus.UNKNOWN)
         row = self.connection.execute(select(table.c.lane_id, table.c.due_at).where(mine)).one_or_none()
         values: dict[str, Any] = {"status": status, "reason": reason} | ({"due_at": due_at} if due_at else {})
-        if status is NotificationStatus.SENT:
+        if status in HANDED_OVER:
             values["sent_at"] = now
         if row is None or self.connection.execute(table.update().where(mine).values(values)).rowcount != 1:
             return False
         if provider_id:
             found = attempts.update().where(attempts.c.id == attempt)
             self.connection.execute(found.values(provider_id=provider_id, outcome=AttemptOutcome.SENT))
+        if status is NotificationStatus.SENT:
+            self.catch_up([attempt])
         if status is NotificationStatus.DUE:
             wake_lanes(self.connection, [(LaneId(row.lane_id), due_at or row.due_at)])
         return True

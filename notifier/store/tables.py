@@ -157,10 +157,13 @@ events = Table(
     Column("recipients", JsonText, nullable=False),
     Column("key_id", Word()),
     Column("routed_at", UtcTime),
+    Column("routing_problem", Text),  # set aside: why no notification could be made (P12)
     UniqueConstraint("tenant", "source", "source_id"),
     UniqueConstraint("tenant", "subject", "sequence"),
 )
 Index("ix_events_unrouted", events.c.id, **_only("routed_at IS NULL"))
+Index("ix_events_unrouted_subject", events.c.tenant, events.c.subject, events.c.sequence, **_only("routed_at IS NULL"))
+Index("ix_events_set_aside", events.c.id, **_only("routing_problem IS NOT NULL"))
 Index("ix_events_tenant_received", events.c.tenant, events.c.received_at)
 
 subjects = Table(
@@ -205,6 +208,7 @@ lanes = Table(
     Column("next_due_at", UtcTime),  # at most the earliest due row; NULL = nothing waits
     Column("paused_until", UtcTime),
     Column("pause_reason", Text),
+    Column("claimed_at", UtcTime),  # last turn: who waited longest is next
     Column("in_flight_limit", Integer),
     Column("breaker", Word()),
     UniqueConstraint("tenant", "channel", "priority", "target"),
@@ -293,6 +297,7 @@ attempts = Table(
     Column("provider_code", Word()),
     Column("provider_id", Text),
     Column("provider_status", Word()),
+    Column("reported_at", UtcTime),  # when the provider's last status came
     UniqueConstraint("notification_id", "number"),
 )
 Index("ix_attempts_open", attempts.c.session, **_only("outcome = 'open'"))
