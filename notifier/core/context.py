@@ -29,7 +29,7 @@ from notifier.core.event_data import (
 )
 from notifier.core.ids import OutletCode
 from notifier.core.model import ChannelName, Outlet
-from notifier.core.orders import NumberState, Order
+from notifier.core.orders import NumberState, Order, OrderStatus
 from notifier.core.policy import Confirmation, TenantPolicy
 from notifier.core.routing import Facts, Planned
 
@@ -64,6 +64,7 @@ def build(
         "event": {
             "id": facts.event.id,
             "type": facts.event.type.value,
+            "subject": _subject(facts.event.subject),
             "time": _iso(facts.event.time),
             "time_local": formatting.local_time(facts.event.time, zone, locale),
             "sequence": facts.event.sequence,
@@ -106,6 +107,12 @@ def _callback(facts: Facts) -> dict[str, Any]:
         "links": {},
         "number": None,
     }
+
+
+def _subject(subject: str) -> str:
+    """The object an event is about: our own word, a slash, and the sender's key ("order/1042")."""
+    family, slash, key = subject.partition("/")
+    return f"{clean_key(family)}{slash}{clean_key(key)}"
 
 
 def _iso(moment: datetime) -> str:
@@ -197,7 +204,10 @@ def _acting(planned: Planned, policy: TenantPolicy) -> dict[str, bool]:
 
 def _answer_by(facts: Facts, zone: str, locale: str, clock: str) -> dict[str, str]:
     moment = facts.order.answer_by if facts.order else None
-    return {"answer_by_sentence": answer_by_sentence(moment, zone, locale, clock)}
+    return {
+        "answer_by_local": formatting.local_time(moment, zone, locale) if moment else "",
+        "answer_by_sentence": answer_by_sentence(moment, zone, locale, clock),
+    }
 
 
 def _alert(data: AlertData, facts: Facts, zone: str, locale: str) -> dict[str, Any]:
@@ -208,6 +218,9 @@ def _alert(data: AlertData, facts: Facts, zone: str, locale: str) -> dict[str, A
         return formatting.local_time(moment, zone, locale) if moment else ""
 
     title = clean(data.title or entry.title, 100) or "Alert"
+    value, threshold = (
+        clean(formatting.measured(number, unit, locale), 40) for number in (data.value, data.threshold)
+    )
     product = _product(data.product)
     return {
         "title": title,
@@ -219,8 +232,10 @@ def _alert(data: AlertData, facts: Facts, zone: str, locale: str) -> dict[str, A
         "status": data.status.value,
         "text": clean(data.text, 400),
         "value": data.value,
-        "value_text": clean(formatting.measured(data.value, unit, locale), 40),
-        "threshold_text": clean(formatting.measured(data.threshold, unit, locale), 40),
+        "value_text": value,
+        "value_short": value if unit else "",
+        "threshold_text": threshold,
+        "measured_text": f"{value} (limit: {threshold})" if value and threshold else value,
         "advice": entry.advice,
         "opened_local": when(data.opened_at or (None if data.closed_at else facts.event.time)),
         "updated_local": when(data.updated_at or facts.event.time),
@@ -232,12 +247,13 @@ def _alert(data: AlertData, facts: Facts, zone: str, locale: str) -> dict[str, A
 
 def _asset(asset: AssetRef | None) -> dict[str, str]:
     if asset is None:
-        return {"serial": "", "type": "", "location": ""}
-    return {
+        return {"serial": "", "type": "", "location": "", "text": ""}
+    parts = {
         "serial": clean_key(asset.serial),
         "type": clean(asset.type, NAME),
         "location": clean(asset.location, NAME),
     }
+    return {**parts, "text": ", ".join(part for part in parts.values() if part)}
 
 
 def _product(product: ProductRef | None) -> dict[str, str]:
@@ -247,6 +263,7 @@ def _product(product: ProductRef | None) -> dict[str, str]:
 
 
 def image_view(data: ImageData, zone: str, locale: str) -> dict[str, Any]:
+    """A processed picture for people: messages and pages show the same."""
     return {
         "id": clean_key(data.image_id),
         "taken_local": formatting.local_time(data.taken_at, zone, locale),
@@ -336,7 +353,9 @@ def _closed_order(
     known = order_view(order, order.data, zone, locale) if order else nothing
     closed: dict[str, Any] = {**known, "number": clean_key(data.order_number), "answer_by_sentence": ""}
     if isinstance(data, OrderWithdrawnData):
-        return closed | {"reason": clean(data.reason, 300)}
+        # A withdrawal after the decision is told, never applied: such an order stands.
+        stands = order is not None and order.status in (OrderStatus.ACCEPTED, OrderStatus.MODIFIED)
+        return closed | {"reason": clean(data.reason, 300), "stands": stands}
     return closed | {
         "decision_word": WORDS[data.decision],
         "decided_local": formatting.local_time(data.decided_at, zone, locale),
@@ -345,12 +364,15 @@ def _closed_order(
 
 
 def opportunity_view(data: OpportunityData, locale: str) -> dict[str, Any]:
+    """A missed opportunity for people: messages and pages show the same."""
+    uplift = formatting.measured(data.uplift_percentage, "%", locale)
     return {
         "id": clean_key(data.opportunity_id),
         "period_text": " – ".join(formatting.local_day(day, locale) for day in (data.period_start, data.period_end)),
         "missed_revenue_text": _worth(data.missed_revenue, data.currency, locale),
         "actual_revenue_text": _worth(data.actual_revenue, data.currency, locale),
-        "uplift_text": formatting.measured(data.uplift_percentage, "%", locale),
+        "uplift_text": uplift,
+        "uplift_sentence": f"{uplift} more, had they always been in stock" if uplift else "",
         "products": [
             {
                 **_product(item),
