@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.peers.mail",
     "tests.peers.postgres",
     "tests.peers.twilio_mock",
+    "tests.stores",
 ]
 
 

@@ -45,9 +45,9 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A SQLAlchemy URL of an empty database; dropped after the test, whoever is still connected."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
-    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE template0")
+    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE template0")
     yield f"postgresql+psycopg://postgres@/{name}?host={postgres_server}"
-    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _programs() -> Path | None:
@@ -77,12 +77,13 @@ def _initialise(programs: Path, folder: str, user: str | None) -> None:
 
 def _accepts(folder: str) -> bool:
     try:
-        _administer(folder, "SELECT 1")
+        administer(folder, "SELECT 1")
     except psycopg.OperationalError:
         return False
     return True
 
 
-def _administer(folder: str, statement: str) -> None:
+def administer(folder: str, statement: str) -> None:
+    """Run a statement outside of any transaction, as the superuser."""
     with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as connection:
         connection.execute(statement.encode())
