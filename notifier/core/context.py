@@ -37,11 +37,12 @@ MOST_LINES = 30  #: lines shown in a message; the page shows all
 WORDS = {"accepted": "accepted", "modified": "changed", "cancelled": "declined"}
 SEVERITY = {"high": "Urgent", "normal": "Please look", "low": "For information"}
 VIA = {
-    "email": "from the link in an e-mail",
+    "email": "from the link in an email",
     "sms": "from the link in a text message",
     "operator": "by phone, entered for them",
     "policy": "by the rule your company has set",
 }
+PAUSED = "Ordering is paused for this store. Please call if you need the goods."
 NAME = 80  #: characters of a name
 SHORT = 30  #: of a name in an SMS
 
@@ -183,13 +184,13 @@ def _about(planned: Planned, facts: Facts, zone: str, locale: str, clock: str, p
             return {"image": image_view(facts.data, zone, locale)}
         case OrderData():
             shown = order_view(facts.order, facts.data, zone, locale, clock=clock)
-            return {"order": shown | _acting(planned, policy)}
+            return {"order": shown | _acting(planned, policy, paused=facts.data.paused)}
         case OrderWithdrawnData() | OrderDecidedData():
             return {"order": _closed_order(facts.data, facts.order, zone, locale)}
         case OpportunityData():
             return {"opportunity": opportunity_view(facts.data, locale)}
         case DecisionData():
-            order = {"number": clean_key(facts.data.order_number), **_acting(planned, policy)}
+            order = {"number": clean_key(facts.data.order_number), **_acting(planned, policy, paused=_paused(facts))}
             return {
                 "decision": _decision(facts.data, zone, locale),
                 "order": order | _answer_by(facts, zone, locale, clock),
@@ -197,8 +198,12 @@ def _about(planned: Planned, facts: Facts, zone: str, locale: str, clock: str, p
     raise TypeError(f"no context for {type(facts.data).__name__}")
 
 
-def _acting(planned: Planned, policy: TenantPolicy) -> dict[str, bool]:
-    asks = policy.links.confirmation is Confirmation.NUMBER
+def _paused(facts: Facts) -> bool:
+    return facts.order is not None and facts.order.data.paused
+
+
+def _acting(planned: Planned, policy: TenantPolicy, *, paused: bool) -> dict[str, bool]:
+    asks = policy.links.confirmation is Confirmation.NUMBER and not paused
     return {"may_decide": planned.may_act, "needs_number": planned.may_act and asks}
 
 
@@ -206,7 +211,7 @@ def _answer_by(facts: Facts, zone: str, locale: str, clock: str) -> dict[str, st
     moment = facts.order.answer_by if facts.order else None
     return {
         "answer_by_local": formatting.local_time(moment, zone, locale) if moment else "",
-        "answer_by_sentence": answer_by_sentence(moment, zone, locale, clock),
+        "answer_by_sentence": PAUSED if _paused(facts) else answer_by_sentence(moment, zone, locale, clock),
     }
 
 
@@ -218,9 +223,7 @@ def _alert(data: AlertData, facts: Facts, zone: str, locale: str) -> dict[str, A
         return formatting.local_time(moment, zone, locale) if moment else ""
 
     title = clean(data.title or entry.title, 100) or "Alert"
-    value, threshold = (
-        clean(formatting.measured(number, unit, locale), 40) for number in (data.value, data.threshold)
-    )
+    value, threshold = (clean(formatting.measured(number, unit, locale), 40) for number in (data.value, data.threshold))
     product = _product(data.product)
     return {
         "title": title,
@@ -306,7 +309,7 @@ def order_view(
         "number": clean_key(data.order_number),
         "version": order.version if order else 1,
         "answer_by_local": formatting.local_time(answer_by, zone, locale) if answer_by else "",
-        "answer_by_sentence": answer_by_sentence(answer_by, zone, locale, clock),
+        "answer_by_sentence": PAUSED if data.paused else answer_by_sentence(answer_by, zone, locale, clock),
         "deadline_iso": _iso(data.deadline) if data.deadline else "",
         "reason": clean(data.reason, 300),
         "paused": data.paused,

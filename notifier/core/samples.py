@@ -12,7 +12,15 @@ from typing import Any
 
 from notifier.core import context
 from notifier.core.catalogue import Entry
-from notifier.core.event_data import DATA_MODELS, OrderData, subject_of
+from notifier.core.event_data import (
+    DATA_MODELS,
+    DecisionData,
+    EventData,
+    OrderData,
+    OrderDecidedData,
+    OrderWithdrawnData,
+    subject_of,
+)
 from notifier.core.ids import EventId, MessageId, OrderId, OutletCode, RecipientId, RecipientKey, TenantId
 from notifier.core.model import ChannelName, Event, EventType, Message, Outlet, Priority, Purpose
 from notifier.core.orders import Order, OrderStatus
@@ -198,28 +206,32 @@ def facts(type_: EventType) -> Iterator[Facts]:
             sequence=1,
             content_hash="",
             data=data.model_dump(mode="json"),
-            outlet=OutletCode(data.outlet.code),
+            outlet=OutletCode(raw["outlet"]["code"]),
         )
-        made = Facts(event, data, OUTLET if known else None, order=_order(known) if "order_number" in raw else None)
+        made = Facts(event, data, OUTLET if known else None, order=_order(data, known=known))
         yield replace(made, entry=_ENTRY if known else None)
 
 
 _ENTRY = Entry("OutOfStock", "Out of stock", "merchandising", priority=Priority.HIGH, advice="Fill up the shelf.")
 
 
-def _order(known: bool) -> Order | None:
-    if not known:
+def _order(data: EventData, *, known: bool) -> Order | None:
+    """The order an event is about, as the accept step left it; an event may also close one that we never saw."""
+    if isinstance(data, OrderData):
+        recommended = data
+    elif known and isinstance(data, (OrderWithdrawnData, OrderDecidedData, DecisionData)):
+        recommended = OrderData.model_validate(DATA[EventType.ORDER_RECOMMENDED][0])
+    else:
         return None
-    data = OrderData.model_validate(DATA[EventType.ORDER_RECOMMENDED][0])
-    deadline = data.deadline
+    deadline = recommended.deadline
     return Order(
         id=OrderId("01935851-0000-7000-8000-000000000000"),
         tenant=TENANT,
-        number=data.order_number,
-        outlet=OUTLET.code,
+        number=recommended.order_number,
+        outlet=OutletCode(recommended.outlet.code),
         status=OrderStatus.PENDING,
         version=1,
-        data=data,
+        data=recommended,
         event_id=EventId("01935850-0000-7000-8000-000000000000"),
         deadline=deadline,
         answer_by=deadline - timedelta(minutes=15) if deadline else None,
@@ -259,20 +271,25 @@ def messages() -> Iterator[Message]:
 def message(sample: Facts, channel: ChannelName, *, links: bool = True, may_act: bool = True) -> Message:
     """Freeze one sample for one channel."""
     frozen = context.build(planned(channel, may_act=may_act), sample, POLICY, _links(sample, channel) if links else {})
-    if links and may_act and sample.order is not None and channel is not ChannelName.CALLBACK:
+    if may_act and sample.order is not None and "order" in frozen["links"]:
         frozen["number"] = {"order_id": sample.order.id, "recipient_key": "alice", "round": 0, "key_id": "sample"}
     kind = sample.event.type.kind
     return Message(MessageId("sample"), TENANT, kind, channel, "en", "sample", frozen)
 
 
 def _links(sample: Facts, channel: ChannelName) -> dict[str, dict[str, Any]]:
-    """The links that the kind can carry, as references."""
-    kind = sample.event.type.kind
-    names = {"image_processed": ("image",), "opportunity_missed": ("opportunity",)}.get(kind, ())
-    if kind.startswith("alert_"):
-        names = ("image",)
-    if kind in ("order_recommended", "decision_recorded", "decision_undone"):
-        names = ("order", "image")
+    """The links that the kind can carry, as references; the most important first, and only that in an SMS."""
     short = channel is ChannelName.SMS
-    made = {name: {"id": "sample", "purpose": name, "expires": 1796000000, "short": short} for name in names}
-    return dict(list(made.items())[:1]) if short else made
+    names = _LINKS.get(sample.event.type.kind, ())[: 1 if short else None]
+    return {name: {"id": "sample", "purpose": name, "expires": 1796000000, "short": short} for name in names}
+
+
+_LINKS: Mapping[str, tuple[str, ...]] = {
+    "alert_opened": ("image",),
+    "alert_updated": ("image",),
+    "image_processed": ("image",),
+    "opportunity_missed": ("opportunity",),
+    "order_recommended": ("order", "image"),
+    "decision_recorded": ("order",),
+    "decision_undone": ("order",),
+}
