@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -18,6 +21,19 @@ from notifier.errors import ConfigError, Problem
 
 PREFIX = "NOTIFIER_"
 MIN_KEY_BYTES = 32
+MOST_SECRET = 100_000  #: bytes of a file with a secret
+#: Settings that hold or may hold a secret: they can lie in a file, NOTIFIER_<NAME>_FILE, and are never printed.
+SECRET = (
+    "database_url",
+    "broker_url",
+    "redis_url",
+    "smtp_url",
+    "twilio_auth_token",
+    "link_keys",
+    "metrics_key",
+)
+#: Variables of ours that are no settings of a deployment: the command line, the demo and the tests read them.
+OTHERS = ("NOTIFIER_API_KEY", "NOTIFIER_OUTBOX_PORT", "NOTIFIER_OUTBOX_SMTP_PORT")
 
 
 def _split(value: Any) -> Any:
@@ -38,11 +54,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Where the truth lives: `sqlite:///path` (default, one machine) or `postgresql://...`.
-    database_url: str = "sqlite:///.notifier/notifier.db"
+    database_url: str = Field(default="sqlite:///.notifier/notifier.db", repr=False)
     #: Celery broker; carries hints only. Redis or Valkey, AOF on, noeviction.
-    broker_url: str = ""
+    broker_url: str = Field(default="", repr=False)
     #: Redis for provider limits, separate from the broker. Empty = limits are kept per process.
-    redis_url: str = ""
+    redis_url: str = Field(default="", repr=False)
     #: Public address of the link pages, e.g. https://n.example.com; links are made from it, never from `Host`.
     base_url: str = "http://127.0.0.1:8000"
     #: smtp://user:password@host:587?starttls=required, or smtps://...
@@ -78,10 +94,20 @@ class Settings(BaseModel):
 
     @field_validator("base_url", "twilio_base_url", "coolr_base_url")
     @classmethod
-    def _no_trailing_slash(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
+    def _web_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be a complete address that begins with http:// or https://")
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise ValueError("must have no user, no ? and no #")
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ipaddress.ip_network(text)
+        return value
 
     @field_validator("link_keys")
     @classmethod
@@ -124,18 +150,43 @@ def load(environ: Mapping[str, str]) -> Settings:
 def _collect(environ: Mapping[str, str]) -> tuple[dict[str, str], list[Problem]]:
     values: dict[str, str] = {}
     problems: list[Problem] = []
-    for name, value in environ.items():
-        field = name.removeprefix(PREFIX).lower()
-        if not name.startswith(PREFIX) or value == "":
-            continue
-        if field in Settings.model_fields:
-            values[field] = value
-        elif field.endswith("_file") and field.removesuffix("_file") in Settings.model_fields:
+    for field in Settings.model_fields:
+        name = PREFIX + field.upper()
+        value, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+        if file and field not in SECRET:
+            problems.append(Problem(f"{name}_FILE", f"only secrets can lie in a file; set {name} itself"))
+        elif file and value:
+            problems.append(Problem(name, f"{name}_FILE is set too; which of the two counts?"))
+        elif file:
             try:
-                values[field.removesuffix("_file")] = Path(value).read_text(encoding="utf-8").strip()
-            except OSError as error:
-                problems.append(Problem(name, f"cannot read the file: {error.strerror}"))
+                values[field] = _content(Path(file))
+            except (OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                problems.append(Problem(f"{name}_FILE", f"cannot read the file: {reason}"))
+        elif value:
+            values[field] = value
     return values, problems
+
+
+def _content(path: Path) -> str:
+    """The secret in a file. Raises OSError or ValueError, neither of which quotes it."""
+    with path.open("rb") as file:
+        raw = file.read(MOST_SECRET + 1)
+    if len(raw) > MOST_SECRET:
+        raise ValueError(f"larger than {MOST_SECRET:,} bytes")
+    try:
+        return raw.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+
+
+def nearest_setting(variable: str) -> str | None:
+    """The setting that somebody probably meant with a variable that is none; None when it is one, or like none."""
+    names = [PREFIX + field.upper() for field in Settings.model_fields]
+    names += [f"{PREFIX}{field.upper()}_FILE" for field in SECRET]
+    if not variable.startswith(PREFIX) or variable in (*names, *OTHERS):
+        return None
+    return next(iter(difflib.get_close_matches(variable, names, 1, cutoff=0.9)), None)
 
 
 def _problem(detail: Any) -> Problem:

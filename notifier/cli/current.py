@@ -17,7 +17,14 @@ def environment() -> Mapping[str, str]:
     folder = Path(os.environ.get("NOTIFIER_DATA_DIR", ".notifier"))
     from notifier.embedded.system import recorded_environment
 
-    return {**recorded_environment(folder), **os.environ}
+    recorded = recorded_environment(folder)
+    # A secret that is given here in one form replaces the recorded one in its other form.
+    return {name: value for name, value in recorded.items() if not _in_other_form(name)} | os.environ
+
+
+def _in_other_form(name: str) -> bool:
+    other = name.removesuffix("_FILE") if name.endswith("_FILE") else f"{name}_FILE"
+    return bool(os.environ.get(other))
 
 
 @cache

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Without emoji: ":100:" in a line number or a name is no picture.
+console = Console(highlight=False, emoji=False)
+errors = Console(stderr=True, highlight=False, emoji=False)
 
 
 #: Unicode categories that steer a terminal or hide what is read: control, format (bidi), surrogates, private use, and
@@ -57,7 +58,12 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
 
 def complain(text: str) -> None:
     """Print what is wrong to stderr."""
-    errors.print(f"[red]error:[/red] {safe(text)}")
+    errors.print(f"[red]error:[/red] {safe(text)}", soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print what may be wrong to stderr."""
+    errors.print(f"[yellow]warning:[/yellow] {safe(text)}", soft_wrap=True)
 
 
 def fail(text: str, code: int = 1) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -9,23 +10,46 @@ import typer
 
 from notifier.bootstrap import utc_now
 from notifier.cli.current import system
-from notifier.cli.printing import fail, print_json, print_table, safe, say
+from notifier.cli.printing import block, fail, print_json, print_table, safe, say
 from notifier.core.acceptance import AnswerStatus
-from notifier.core.events import item_from_quarantine
+from notifier.core.addresses import mask_all
+from notifier.core.events import MOST_BODY, Rejection, item_from_quarantine, read
 from notifier.core.ids import TenantId
 from notifier.core.model import Credential
 from notifier.core.records import QuarantineEntry
+from notifier.sources.coolr import adapt_record
 
 app = typer.Typer(no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+FACTS = (
+    "id",
+    "received_at",
+    "key_id",
+    "code",
+    "field",
+    "reason",
+    "source",
+    "source_id",
+    "released_at",
+    "released_event_id",
+)
+MOST_CORRECTED = 1_000_000  #: bytes of a corrected event
 COLUMNS = ["id", "received_at", "code", "field", "reason", "source_id", "released_at"]
 
 
 @app.command("list")
-def list_entries(tenant: str, limit: int = 50, as_json: AsJson = False) -> None:
-    """List what waits in quarantine, newest first."""
+def list_entries(
+    tenant: str,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 50,
+    start: Annotated[int, typer.Option(min=0, help="How many of the newest to leave out.")] = 0,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Without what was released already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is in quarantine, newest first."""
+    _require_tenant(tenant)
+    filters = {"released_at": None} if waiting else {}
     with system().store.read() as tx:
-        rows, total = tx.list_rows("quarantine", TenantId(tenant), start=0, limit=limit, filters={})
+        rows, total = tx.list_rows("quarantine", TenantId(tenant), start=start, limit=limit, filters=filters)
     if as_json:
         print_json({"records": rows, "totalRecords": total})
     else:
@@ -33,12 +57,19 @@ def list_entries(tenant: str, limit: int = 50, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(tenant: str, entry_id: str) -> None:
-    """Print one entry with its body."""
+def show(tenant: str, entry_id: str, as_json: AsJson = False) -> None:
+    """Print one entry with its body; addresses in it are masked."""
     entry = _entry(tenant, entry_id)
-    say(f"[bold]{safe(entry.code)}[/bold] {safe(entry.field or '')}: {safe(entry.reason)}")
-    say(f"received {entry.received_at.isoformat(timespec='seconds')} with key {safe(entry.key_id)}")
-    typer.echo(entry.body.encode("ascii", "backslashreplace").decode())
+    facts = {name: _shown(getattr(entry, name)) for name in FACTS} | {"body": mask_all(entry.body)}
+    if as_json:
+        print_json(facts)
+        return
+    for name in FACTS:
+        if facts[name]:
+            say(f"{name.replace('_', ' '):<17} {safe(facts[name])}")
+    block(facts["body"] or "")
+    if len(entry.body) >= MOST_BODY:
+        say("(the body was cut here: release it with --corrected and the whole event)")
 
 
 @app.command()
@@ -51,13 +82,38 @@ def release(
     entry = _entry(tenant, entry_id)
     if entry.released_at is not None:
         fail(f"released already at {entry.released_at.isoformat(timespec='seconds')}")
-    item = item_from_quarantine(entry, corrected.read_bytes() if corrected else None)
-    answer = system().pipeline.accept([item], _credential(entry))[0]
-    if answer.id is None or answer.status not in (AnswerStatus.ACCEPTED, AnswerStatus.DUPLICATE):
-        fail(f"{answer.status}: {answer.field or ''} {answer.reason or ''}")
+    credential = _credential(entry)
+    item = item_from_quarantine(entry, _content(corrected) if corrected else None)
+    # Looked at first, so that what is still wrong does not go into quarantine a second time.
+    reading = read(item, credential, utc_now(), adapt_record)
+    if isinstance(reading, Rejection):
+        fail(f"still {reading.code}: {f'{reading.field}: ' if reading.field else ''}{reading.reason}")
+    answer = system().pipeline.accept([item], credential)[0]
+    if answer.status is AnswerStatus.UNCHANGED:
+        fail("nothing new: it changes neither the status nor the value of its alert")
+    if answer.id is None:
+        fail(f"{answer.status}: {f'{answer.field}: ' if answer.field else ''}{answer.reason or ''}")
     with system().store.write() as tx:
         tx.mark_released(entry.tenant, entry.id, answer.id, utc_now())
     say(f"{answer.status}: event {answer.id}")
+
+
+def _shown(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value or "")
+
+
+def _content(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MOST_CORRECTED:
+            fail(f"{file}: larger than {MOST_CORRECTED:,} bytes")
+        return file.read_bytes()
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+
+
+def _require_tenant(tenant: str) -> None:
+    if TenantId(tenant) not in system().policies.current().tenants:
+        fail(f"no tenant named {tenant} in the applied configuration")
 
 
 def _entry(tenant: str, entry_id: str) -> QuarantineEntry:

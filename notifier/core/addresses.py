@@ -6,6 +6,7 @@ normal form, since "once per address" (P2) hangs on it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import phonenumbers
@@ -15,6 +16,8 @@ from phonenumbers import NumberParseException, PhoneNumberType
 from notifier.core.model import Suppression
 
 PREMIUM = (PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST)
+_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}")
+_PHONE = re.compile(r"\+\d(?:[ ().-]?\d){6,14}")
 MOST_LENGTH = 320  #: characters of an address; RFC 5321: 64 + 1 + 255
 
 
@@ -54,6 +57,11 @@ def normalise_phone(text: str, region: str | None = None, allowed: Collection[st
     return str(phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164))
 
 
+def country_of(number: str) -> str:
+    """The country (ISO 3166-1 alpha-2) of a number in E.164; "" when it has none."""
+    return str(phonenumbers.region_code_for_number(phonenumbers.parse(number)) or "")
+
+
 def mask(address: str) -> str:
     """Return what people may see of an address: enough to recognise one's own, too little to write to."""
     if "@" in address:
@@ -62,3 +70,8 @@ def mask(address: str) -> str:
     if address.startswith("+"):
         return f"{address[:3]}…{address[-2:]}"
     return address
+
+
+def mask_all(text: str) -> str:
+    """Return a text of somebody else's with every e-mail address and international phone number in it masked."""
+    return _PHONE.sub(lambda match: mask(match[0]), _EMAIL.sub(lambda match: mask(match[0]), text))

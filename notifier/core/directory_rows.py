@@ -1,21 +1,27 @@
 """Rows of a directory file → outlets and contacts. Pure; a bad row is a value, so that the good ones are imported.
 
 Column names are Coolr's (Outlet and User import); spaces and case do not matter. Time zones may be IANA names or the
-Windows-style names that Coolr uses ("Pacific Standard Time").
+Windows-style names that Coolr uses ("Pacific Standard Time"; Unicode CLDR, windowsZones, as Babel carries it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
 
+import phonenumbers
+from babel.core import get_global
+
 from notifier.core.addresses import AddressError, normalise_email, normalise_phone
 from notifier.core.clean import one_line
+from notifier.core.formatting import is_language
 from notifier.core.ids import OutletCode, RecipientId
 from notifier.core.model import ChannelName, Contact, Outlet, Recipient
-from notifier.core.policy import TenantPolicy
+from notifier.core.policy import TenantPolicy, role_slug
 
 #: Ours → names a column may have.
 OUTLET_COLUMNS = {
@@ -46,41 +52,18 @@ CONTACT_COLUMNS = {
     "wants": ("preferrednotificationtype",),
     "active": ("active", "isactive"),
 }
-#: Windows names of Coolr's markets (Unicode CLDR, windowsZones).
-WINDOWS_ZONES = {
-    "AUS Eastern Standard Time": "Australia/Sydney",
-    "Arab Standard Time": "Asia/Riyadh",
-    "Arabian Standard Time": "Asia/Dubai",
-    "Argentina Standard Time": "America/Buenos_Aires",
-    "Atlantic Standard Time": "America/Halifax",
-    "Canada Central Standard Time": "America/Regina",
-    "Central America Standard Time": "America/Guatemala",
-    "Central Europe Standard Time": "Europe/Budapest",
-    "Central European Standard Time": "Europe/Warsaw",
-    "Central Standard Time (Mexico)": "America/Mexico_City",
-    "Central Standard Time": "America/Chicago",
-    "China Standard Time": "Asia/Shanghai",
-    "E. South America Standard Time": "America/Sao_Paulo",
-    "Eastern Standard Time": "America/New_York",
-    "Egypt Standard Time": "Africa/Cairo",
-    "GMT Standard Time": "Europe/London",
-    "GTB Standard Time": "Europe/Bucharest",
-    "India Standard Time": "Asia/Calcutta",
-    "Mountain Standard Time": "America/Denver",
-    "Pacific SA Standard Time": "America/Santiago",
-    "Pacific Standard Time": "America/Los_Angeles",
-    "Romance Standard Time": "Europe/Paris",
-    "SA Pacific Standard Time": "America/Bogota",
-    "SE Asia Standard Time": "Asia/Bangkok",
-    "Singapore Standard Time": "Asia/Singapore",
-    "South Africa Standard Time": "Africa/Johannesburg",
-    "Tokyo Standard Time": "Asia/Tokyo",
-    "Turkey Standard Time": "Europe/Istanbul",
-    "US Mountain Standard Time": "America/Phoenix",
-    "UTC": "UTC",
-    "W. Europe Standard Time": "Europe/Berlin",
+#: Words of "Preferred Notification Type", Coolr's own among them; () = whatever the rules say.
+WANTED: Mapping[str, tuple[ChannelName, ...]] = {
+    "email": (ChannelName.EMAIL,),
+    "sms": (ChannelName.SMS,),
+    "text": (ChannelName.SMS,),
+    "both": (ChannelName.EMAIL, ChannelName.SMS),
+    "preferred": (),
+    "mobilenotification": (),
 }
-_TRUE, _FALSE = {"yes", "true", "1", "y", ""}, {"no", "false", "0", "n"}
+NEEDED = {False: ("code", "name"), True: ("outlet", "role")}  #: columns of outlets and of contacts
+TITLES = {"code": "Code", "name": "Name", "outlet": "OutletCode", "role": "Role"}
+_TRUE, _FALSE = {"yes", "true", "1", "y"}, {"no", "false", "0", "n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +86,34 @@ class _Bad(Exception):
         self.reason = reason
 
 
-def is_contacts(names: list[str]) -> bool:
+def is_contacts(names: Sequence[str]) -> bool:
     """Whether a table with these columns holds contacts (else outlets)."""
     return "role" in {_plain(name) for name in names}
+
+
+def heading_problem(names: Sequence[str]) -> str | None:
+    """What makes a table with these columns unusable: a needed one is missing, or two mean the same."""
+    contacts = is_contacts(names)
+    columns, plain = CONTACT_COLUMNS if contacts else OUTLET_COLUMNS, [_plain(name) for name in names]
+    if twice := next((name for name, one in zip(names, plain, strict=True) if one and plain.count(one) > 1), None):
+        return f"two columns are named {twice!r}"
+    for ours in NEEDED[contacts]:
+        if not set(columns[ours]) & set(plain):
+            of = "contacts" if contacts else "outlets (a table with a column Role would hold contacts)"
+            return f"no column {TITLES[ours]}; it is needed for {of}"
+    return None
+
+
+def ignored(names: Sequence[str]) -> list[str]:
+    """Columns that are not read."""
+    columns = CONTACT_COLUMNS if is_contacts(names) else OUTLET_COLUMNS
+    read = {name for known in columns.values() for name in known}
+    return [name for name in names if _plain(name) not in read]
+
+
+def outlet_of(row: Mapping[str, Any]) -> OutletCode:
+    """The outlet that a row of contacts names; "" for none."""
+    return OutletCode(_named(row, {"outlet": CONTACT_COLUMNS["outlet"]})["outlet"])
 
 
 def read_outlet(row: Mapping[str, Any], number: int, policy: TenantPolicy) -> Outlet | RowProblem:
@@ -122,7 +130,7 @@ def read_outlet(row: Mapping[str, Any], number: int, policy: TenantPolicy) -> Ou
             postal_code=values["postal_code"],
             country=_country(values["country"]),
             timezone=_zone(values["timezone"] or policy.timezone),
-            language=values["language"][:20],
+            language=_language(values["language"]),
             phone=values["phone"][:40],
             market=values["market"],
             channel=values["channel"],
@@ -131,35 +139,40 @@ def read_outlet(row: Mapping[str, Any], number: int, policy: TenantPolicy) -> Ou
             ordering_paused=_flag(values, "ordering_paused", default=False),
         )
     except _Bad as error:
-        return RowProblem(number, error.column, error.reason)
+        return RowProblem(number, _heading(row, OUTLET_COLUMNS, error.column), error.reason)
 
 
 def read_contact(
-    row: Mapping[str, Any], number: int, policy: TenantPolicy, outlets: Mapping[str, Outlet]
+    row: Mapping[str, Any], number: int, policy: TenantPolicy, outlets: Mapping[OutletCode, Outlet]
 ) -> Contact | RowProblem:
     """Return the contact of a row; its outlet must be known."""
     values = _named(row, CONTACT_COLUMNS)
     try:
-        code = _needed(values, "outlet", 100)
+        code = OutletCode(_needed(values, "outlet", 100))
         if code not in outlets:
-            raise _Bad("OutletCode", f"no outlet {code!r}; import outlets first")
-        role = _needed(values, "role", 60).lower().replace(" ", "_").replace("-", "_")
+            raise _Bad("outlet", f"no outlet {code!r}; import outlets first")
+        role = role_slug(_needed(values, "role", 60))
         email, phone = _email(values["email"]), _phone(values["phone"], outlets[code].country)
         if not email and not phone:
-            raise _Bad("Email", "neither an e-mail address nor a phone number")
+            raise _Bad("email", "neither an e-mail address nor a phone number")
         person = Recipient(
             id=RecipientId(""),
             tenant=policy.id,
             name=" ".join(part for part in (values["name"], values["last_name"]) if part),
             email=email,
             phone=phone,
-            language=values["language"][:20],
+            language=_language(values["language"]),
             channels=_wants(values["wants"]),
             active=_flag(values, "active", default=True),
         )
-        return Contact(person, OutletCode(code), role)
+        return Contact(person, code, role)
     except _Bad as error:
-        return RowProblem(number, error.column, error.reason)
+        return RowProblem(number, _heading(row, CONTACT_COLUMNS, error.column), error.reason)
+
+
+def _heading(row: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]], ours: str) -> str:
+    """The column as the file spells it."""
+    return next((str(name) for name in row if _plain(str(name)) in columns[ours]), ours)
 
 
 def _named(row: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
@@ -185,23 +198,34 @@ def _needed(values: Mapping[str, str], name: str, most: int) -> str:
 
 def _country(text: str) -> str:
     code = text.upper()
-    if code and (len(code) != 2 or not code.isascii() or not code.isalpha()):
+    if code and code not in phonenumbers.SUPPORTED_REGIONS:
         raise _Bad("country", f"{text!r} is not a country code such as ES (ISO 3166-1 alpha-2)")
     return code
 
 
 def _zone(text: str) -> str:
-    name = WINDOWS_ZONES.get(text, text)
+    name = _windows_zones().get(text.lower(), text)
     if name not in available_timezones():
-        raise _Bad("timezone", f"no time zone is named {text!r}")
+        raise _Bad("timezone", f"no time zone is named {text!r}; write Europe/Madrid or Romance Standard Time")
     return name
+
+
+@cache
+def _windows_zones() -> dict[str, str]:
+    return {name.lower(): zone for name, zone in get_global("windows_zone_mapping").items()}
+
+
+def _language(text: str) -> str:
+    if text and not is_language(text):
+        raise _Bad("language", f"{text!r} is no language code such as en or es-MX (BCP 47)")
+    return text
 
 
 def _flag(values: Mapping[str, str], name: str, *, default: bool) -> bool:
     text = values[name].lower()
     if text == "":
         return default
-    if text in _TRUE or text in _FALSE:
+    if text in _TRUE | _FALSE:
         return text in _TRUE
     raise _Bad(name, f"{text!r} is neither yes nor no")
 
@@ -217,9 +241,16 @@ def _phone(text: str, country: str) -> str:
     try:
         return normalise_phone(text, country) if text else ""
     except AddressError as error:
-        raise _Bad("phone", str(error)) from None
+        known = country or text.startswith("+")
+        hint = "" if known else "; the outlet has no country, so write the number with + and its country code"
+        raise _Bad("phone", f"{error}{hint}") from None
 
 
 def _wants(text: str) -> tuple[ChannelName, ...]:
-    words = {"email": ChannelName.EMAIL, "e-mail": ChannelName.EMAIL, "sms": ChannelName.SMS, "text": ChannelName.SMS}
-    return tuple(dict.fromkeys(words[word] for word in text.lower().replace("+", ",").split(",") if word in words))
+    """Channels by name, several joined by comma, plus or slash. A word that is not understood is no silent "all"."""
+    found: dict[ChannelName, None] = {}
+    for word in filter(None, (_plain(part) for part in re.split(r"[,+/;]", text))):
+        if word not in WANTED:
+            raise _Bad("wants", f"{word!r} is not understood; it may be {', '.join(WANTED)}")
+        found |= dict.fromkeys(WANTED[word])
+    return tuple(found)

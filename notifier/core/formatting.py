@@ -56,6 +56,14 @@ def is_zone(name: str) -> bool:
         return False
 
 
+def is_language(tag: str) -> bool:
+    """Whether that is a language code (BCP 47) that is known here."""
+    try:
+        return Locale.parse(tag, sep="-") is not None
+    except (UnknownLocaleError, ValueError, TypeError):
+        return False
+
+
 @lru_cache(maxsize=4096)
 def local_time(moment: datetime, zone: str, locale: str = "en") -> str:
     """Day and time in a place: "Fri 27 Nov, 14:00".

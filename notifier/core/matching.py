@@ -14,8 +14,8 @@ from notifier.core.policy import Condition
 def failing(when: Condition, event: Event, data: EventData, outlet: Outlet | None, entry: Entry | None) -> str | None:
     """Return the first part of the condition that does not hold, as a sentence; None when the rule applies."""
     for name, patterns, actual in _parts(when, event, data, outlet, entry):
-        if patterns and not any(fnmatchcase(actual.lower(), pattern.lower()) for pattern in patterns):
-            return f"{name} is {actual or 'not known'!s}, the rule wants {' or '.join(patterns)}"
+        if patterns and not any(like(text, pattern) for text in actual for pattern in patterns):
+            return f"{name} is {actual[0] or 'not known'}, the rule wants {' or '.join(patterns)}"
     return _value_failing(when, value_of(data))
 
 
@@ -26,32 +26,35 @@ def value_of(data: EventData) -> float | None:
     return data.stock_percentage if isinstance(data, ImageData) else None
 
 
+def like(text: str, pattern: str) -> bool:
+    """Whether a text matches a pattern of a rule, whatever the case."""
+    return fnmatchcase(text.lower(), pattern.lower())
+
+
 def _parts(
     when: Condition, event: Event, data: EventData, outlet: Outlet | None, entry: Entry | None
-) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """(name, patterns, actual value); the directory wins over what the event says of its outlet."""
+) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """(name, patterns, names that count, the shown one first); the directory wins over what the event says."""
     said = getattr(data, "outlet", None)
     asset = getattr(data, "asset", None)
-    yield "type", when.types, event.type.value
-    yield "category", when.categories, entry.category if entry else ""
-    yield "alert_type", when.alert_types, _alert_type(when.alert_types, data, entry)
-    yield "outlet", when.outlets, event.outlet or ""
+    yield "type", when.types, (event.type.value,)
+    yield "category", when.categories, (entry.category if entry else "",)
+    yield "alert_type", when.alert_types, _alert_names(data, entry)
+    yield "outlet", when.outlets, (event.outlet or "",)
     for name, patterns, field in (
         ("market", when.markets, "market"),
         ("channel", when.channels, "channel"),
         ("classification", when.classifications, "classification"),
     ):
-        yield name, patterns, (getattr(outlet, field) if outlet else "") or getattr(said, field, "")
-    yield "asset_type", when.asset_types, asset.type if asset else ""
+        yield name, patterns, ((getattr(outlet, field) if outlet else "") or getattr(said, field, ""),)
+    yield "asset_type", when.asset_types, (asset.type if asset else "",)
 
 
-def _alert_type(wanted: tuple[str, ...], data: EventData, entry: Entry | None) -> str:
-    """The name as sent, or the catalogue's key for it, whichever the rule knows."""
+def _alert_names(data: EventData, entry: Entry | None) -> tuple[str, ...]:
+    """The alert type as sent, and the catalogue's key for it: a rule may use either."""
     if not isinstance(data, AlertData):
-        return ""
-    if entry is not None and entry.key.lower() in (pattern.lower() for pattern in wanted):
-        return entry.key
-    return data.alert_type
+        return ("",)
+    return (data.alert_type, entry.key) if entry is not None else (data.alert_type,)
 
 
 def _value_failing(when: Condition, value: float | None) -> str | None:

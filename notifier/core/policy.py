@@ -14,6 +14,11 @@ from notifier.core.ids import EndpointName, TenantId
 from notifier.core.model import ChannelName, Priority
 
 
+def role_slug(text: str) -> str:
+    """One spelling of a role for files and directory: "Sales Rep" → "sales_rep"."""
+    return "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+
+
 class TargetKind(StrEnum):
     """Whom a rule names."""
 

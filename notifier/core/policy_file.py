@@ -1,20 +1,25 @@
 """notifier.toml → Policy. Lists every mistake at once, with its line; pure.
 
-Errors make the file unusable; warnings (`check`) name what is allowed but hardly meant.
+Errors make the file unusable; what is allowed but hardly meant is the business of notifier.core.policy_warnings.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
+import phonenumbers
+
+from notifier.core import formatting
 from notifier.core.addresses import AddressError, normalise_email, normalise_phone
 from notifier.core.ids import EndpointName, TenantId
-from notifier.core.model import ChannelName, Priority
+from notifier.core.matching import like
+from notifier.core.model import ChannelName, EventType, Priority
 from notifier.core.policy import (
     Condition,
     Confirmation,
@@ -28,6 +33,7 @@ from notifier.core.policy import (
     TargetKind,
     TenantPolicy,
     When,
+    role_slug,
 )
 from notifier.core.toml_lines import Lines
 from notifier.errors import ConfigError, Problem
@@ -88,6 +94,15 @@ WORDS = {
     "table": "a table",
     "tables": "a list of tables",
 }
+#: The largest whole number of a key.
+MOST = {"view_days": 365, "order_days": 365, "deadline_margin_minutes": 10_080, "undo_minutes": 10_080}
+MOST_TEXT = 500  #: characters of a text
+MOST_ENTRIES = 1000  #: of a list
+MOST_VALUE = 1e15  #: beyond, and NaN, numbers are no measured values
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
+_MAILBOX = re.compile(r"(?:[^<>@]*<([^<>]+)>|([^<>\s]+))")
+_SMS_SENDER = re.compile(r"MG[0-9a-f]{32}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -98,31 +113,6 @@ def parse(text: str, file: str) -> Policy:
     if reader.problems:
         raise ConfigError(reader.problems)
     return policy
-
-
-def check(text: str, file: str) -> list[Problem]:
-    """Return warnings. Raises ConfigError with every mistake."""
-    policy = parse(text, file)
-    lines = Lines(text)
-    return [
-        Problem(f"{file}:{lines.find(path)}", message)
-        for tenant in policy.tenants.values()
-        for path, message in _warnings(tenant)
-    ]
-
-
-def _warnings(tenant: TenantPolicy) -> Iterator[tuple[str, str]]:
-    root = f"tenants.{tenant.id}"
-    catch_all = [index for index, rule in enumerate(tenant.rules) if rule.when == Condition()]
-    if not tenant.default and not catch_all:
-        yield root, "no default route and no rule without conditions: an event that no rule matches is told to nobody"
-    if not tenant.match_all and catch_all:
-        for index in range(catch_all[0] + 1, len(tenant.rules)):
-            yield f"{root}.rules[{index}]", "never reached: an earlier rule matches everything and match is first"
-    named = {target.value for rule in tenant.rules for target in rule.send if target.kind is TargetKind.ENDPOINT}
-    for index, endpoint in enumerate(tenant.endpoints):
-        if endpoint.name not in named:
-            yield f"{root}.endpoints[{index}]", f"no rule sends anything to endpoint {endpoint.name}"
 
 
 class _Reader:
@@ -138,7 +128,9 @@ class _Reader:
         try:
             document = tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError([Problem(f"{self.file}:{_line_of(error)}", f"not TOML: {error}")]) from None
+            raise ConfigError([Problem(f"{self.file}:{_line_of(error, self.text)}", f"not TOML: {error}")]) from None
+        except (ValueError, RecursionError):  # the standard library's parser lets these two through
+            raise ConfigError([Problem(self.file, "not TOML: a number too long, or nested too deep")]) from None
         for name in document:
             if name != "tenants":
                 self.problem(name, f"unknown table {name!r}; everything stands under [tenants.<id>]")
@@ -153,8 +145,8 @@ class _Reader:
 
     def tenant(self, name: str, raw: Any) -> TenantPolicy:
         at = f"tenants.{name}"
-        if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
-            self.problem(at, "a tenant's id has letters, digits, - and _ only")
+        if not _ID.fullmatch(name):
+            self.problem(at, "a tenant's id is 1 to 60 letters, digits, - and _, and begins with a letter or digit")
         table = self.table("tenant", raw, at)
         endpoints = tuple(self.endpoint(t, f"{at}.endpoints[{i}]") for i, t in enumerate(table.get("endpoints", [])))
         self.unique([endpoint.name for endpoint in endpoints], f"{at}.endpoints", "endpoint")
@@ -167,15 +159,15 @@ class _Reader:
             id=TenantId(name),
             name=table.get("name", name),
             timezone=self.zone(table.get("timezone", "UTC"), f"{at}.timezone"),
-            language=table.get("language", "en"),
+            language=self.language(table.get("language", "en"), f"{at}.language"),
             countries=countries,
-            help=Help(**self.table("help", table.get("help", {}), f"{at}.help")),
-            base_url=self.url(table.get("base_url", ""), f"{at}.base_url").rstrip("/"),
+            help=self.help(table.get("help", {}), f"{at}.help"),
+            base_url=self.base(table.get("base_url", ""), f"{at}.base_url"),
             email_from=self.mailbox(table.get("email_from", ""), f"{at}.email_from"),
             email_reply_to=self.mailbox(table.get("email_reply_to", ""), f"{at}.email_reply_to"),
             sms_enabled=table.get("sms", False),
-            sms_from=table.get("sms_from", ""),
-            image_hosts=tuple(host.lower() for host in table.get("image_hosts", ())),
+            sms_from=self.sms_sender(table.get("sms_from", ""), f"{at}.sms_from"),
+            image_hosts=self.hosts(table.get("image_hosts", []), f"{at}.image_hosts"),
             match_all=self.choice(table.get("match", "all"), ("all", "first"), f"{at}.match") == "all",
             rules=rules,
             default=self.sends(table.get("default", []), f"{at}.default", names),
@@ -183,6 +175,13 @@ class _Reader:
             links=self.links(table.get("links", {}), f"{at}.links"),
             orders=self.orders(table.get("orders", {}), f"{at}.orders"),
         )
+
+    def help(self, raw: Any, at: str) -> Help:
+        table = self.table("help", raw, at)
+        for name in ("email", "phone"):
+            if table.get(name):
+                self.address(table[name], f"{at}.{name}", email=name == "email")
+        return Help(**table)
 
     def links(self, raw: Any, at: str) -> LinkPolicy:
         table = self.table("links", raw, at)
@@ -194,7 +193,7 @@ class _Reader:
     def orders(self, raw: Any, at: str) -> OrderPolicy:
         table = self.table("orders", raw, at)
         if "decide_roles" in table:
-            table["decide_roles"] = tuple(table["decide_roles"])
+            table["decide_roles"] = tuple(role_slug(role) for role in table["decide_roles"])
         return OrderPolicy(**table)
 
     def rule(self, raw: Any, at: str, endpoints: set[EndpointName]) -> Rule:
@@ -221,6 +220,7 @@ class _Reader:
         if below is not None and above is not None and above >= below:
             self.problem(at, f"can never match: nothing is above {above:g} and below {below:g}")
         plural = {"type": "types", "category": "categories"}
+        self.types(table.get("type", []), f"{at}.type")
         lists = {plural.get(name, f"{name}s"): tuple(value) for name, value in table.items() if isinstance(value, list)}
         return Condition(**lists, value_below=below, value_above=above)
 
@@ -231,19 +231,30 @@ class _Reader:
     def target(self, raw: Any, at: str, endpoints: set[EndpointName]) -> Target | None:
         table = self.table("send", raw, at)
         kind, _, value = str(table.get("to", "")).partition(":")
-        channels = tuple(
-            ChannelName(self.choice(word, ("email", "sms"), f"{at}.by")) for word in table.get("by", ["email"])
-        )
-        if kind not in [item.value for item in TargetKind] or (kind != TargetKind.CARRIED and not value):
+        if kind not in list(TargetKind) or (kind != TargetKind.CARRIED) != bool(value.strip()):
             self.problem(at, '`to` must be "role:<role>", "address:<address>", "endpoint:<name>" or "carried"')
             return None
+        channels = self.channels(table, TargetKind(kind), at)
+        if kind == TargetKind.ROLE:
+            value = role_slug(value)
         if kind == TargetKind.ENDPOINT and value not in endpoints:
             self.problem(at, f"no endpoint named {value!r}{_meant(value, endpoints)}")
         if kind == TargetKind.ADDRESS:
-            value = self.address(value, at)
-            if "by" in table and channels != ((ChannelName.EMAIL,) if "@" in value else (ChannelName.SMS,)):
-                self.problem(at, "an e-mail address is reached by email, a phone number by sms")
+            value = self.address(value, at, email="@" in value)
+            usual = (ChannelName.EMAIL,) if "@" in value else (ChannelName.SMS,)
+            if "by" in table and channels != usual:
+                self.problem(f"{at}.by", "an e-mail address is reached by email, a phone number by sms")
+            channels = usual
         return Target(TargetKind(kind), value, channels)
+
+    def channels(self, table: Mapping[str, Any], kind: TargetKind, at: str) -> tuple[ChannelName, ...]:
+        words = table.get("by", ["email"])
+        if not words:
+            self.problem(f"{at}.by", '`by` names no channel; "email", "sms" or both')
+        if "by" in table and kind in (TargetKind.ENDPOINT, TargetKind.CARRIED):
+            self.problem(f"{at}.by", f"`by` has no meaning for {kind.value}; leave it out")
+        chosen = (ChannelName(self.choice(word, ("email", "sms"), f"{at}.by")) for word in words)
+        return tuple(dict.fromkeys(chosen))
 
     def endpoint(self, raw: Any, at: str) -> Endpoint:
         table = self.table("endpoint", raw, at)
@@ -251,8 +262,11 @@ class _Reader:
             if not table.get(name):
                 self.problem(at, f"an endpoint needs `{name}`")
         for secret in table.get("secrets", []):
-            if not secret.startswith(("env:", "file:")):
-                self.problem(at, 'secrets are references, "env:NAME" or "file:/path", never the secret itself')
+            if not secret.startswith(("env:", "file:")) or not secret.partition(":")[2]:
+                self.problem(
+                    f"{at}.secrets", 'secrets are references, "env:NAME" or "file:/path", never the secret itself'
+                )
+        self.types(table.get("types", ["coolr.*"]), f"{at}.types")
         when = self.choice(table.get("when", "final"), [word.value for word in When], f"{at}.when")
         return Endpoint(
             name=EndpointName(table.get("name", "")),
@@ -275,6 +289,8 @@ class _Reader:
                 self.problem(f"{at}.{name}", f"unknown key {name!r}{_meant(name, KEYS[kind])}")
             elif not _is(KEYS[kind][name], value):
                 self.problem(f"{at}.{name}", f"{name} must be {WORDS[KEYS[kind][name]]}")
+            elif (wrong := _unfit(name, value)) is not None:
+                self.problem(f"{at}.{name}", f"{name} {wrong}")
             else:
                 good[name] = value
         return good
@@ -290,29 +306,67 @@ class _Reader:
             self.problem(at, f"no IANA time zone is named {name!r}{_meant(name, available_timezones())}")
         return name
 
+    def language(self, name: str, at: str) -> str:
+        if not formatting.is_language(name):
+            self.problem(at, f"{name!r} is no language code such as en or es-MX (BCP 47)")
+        return name
+
+    def types(self, patterns: list[str], at: str) -> None:
+        for pattern in patterns:
+            if not any(like(type_.value, pattern) for type_ in EventType):
+                self.problem(at, f"no event type matches {pattern!r}{_meant(pattern, EventType)}")
+
+    def base(self, text: str, at: str) -> str:
+        url = self.url(text, at).rstrip("/")
+        if "?" in url or "#" in url:
+            self.problem(at, "links are made from it: no ? and no #")
+        return url
+
     def url(self, text: str, at: str) -> str:
-        parts = urlsplit(text)
-        if text and (not parts.hostname or parts.username or parts.scheme not in ("http", "https")):
+        try:
+            parts = urlsplit(text)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            self.problem(at, "is no web address")
+            return text
+        if text and (not host or parts.username or parts.scheme not in ("http", "https") or " " in text):
             self.problem(at, "must be a complete https:// address without user or password")
-        elif text and parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        elif text and parts.scheme == "http" and host not in LOOPBACK:
             self.problem(at, "must begin with https://; plain http is for this machine only")
         return text
 
+    def hosts(self, names: list[str], at: str) -> tuple[str, ...]:
+        for name in names:
+            if not _HOST.fullmatch(name.lower()):
+                self.problem(at, f"{name!r} is no host name such as pictures.example.com; no https://, no path")
+        return tuple(name.lower() for name in names)
+
     def mailbox(self, text: str, at: str) -> str:
+        """Check "Name <address>" or an address."""
         if text:
-            self.address(text.rpartition("<")[2].rstrip("> "), at)
+            found = _MAILBOX.fullmatch(text.strip())
+            if found is None:
+                self.problem(at, f"{text!r} is no sender such as Coolr alerts <alerts@example.com>")
+            else:
+                self.address(found[1] or found[2], at, email=True)
         return text
 
-    def address(self, text: str, at: str) -> str:
+    def sms_sender(self, text: str, at: str) -> str:
+        if not text or _SMS_SENDER.fullmatch(text):
+            return text
+        return self.address(text, at, email=False)
+
+    def address(self, text: str, at: str, *, email: bool) -> str:
         try:
-            return normalise_email(text) if "@" in text else normalise_phone(text)
+            return normalise_email(text) if email else normalise_phone(text)
         except AddressError as error:
-            self.problem(at, f"{text!r}: {error}")
+            hint = "" if email or text.strip().startswith("+") else "; write it with + and the country code"
+            self.problem(at, f"{text!r}: {error}{hint}")
             return text
 
     def countries(self, codes: tuple[str, ...], at: str) -> None:
         for code in codes:
-            if len(code) != 2 or not code.isupper() or not code.isascii():
+            if code not in phonenumbers.SUPPORTED_REGIONS:
                 self.problem(f"{at}.countries", f"{code!r} is not a country code such as ES (ISO 3166-1 alpha-2)")
 
     def unique(self, names: list[Any], at: str, what: str) -> None:
@@ -333,7 +387,7 @@ def _is(kind: str, value: Any) -> bool:
         case "flag":
             return isinstance(value, bool)
         case "count":
-            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            return isinstance(value, int) and not isinstance(value, bool)
         case "number":
             return isinstance(value, (int, float)) and not isinstance(value, bool)
         case "table":
@@ -341,11 +395,25 @@ def _is(kind: str, value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
 
 
-def _meant(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, [str(item) for item in known], 1)
+def _unfit(name: str, value: Any) -> str | None:
+    """What is wrong with a value of the right type."""
+    texts = value if isinstance(value, list) else [value]
+    if len(texts) > MOST_ENTRIES:
+        return f"has {len(texts):,} entries, at most {MOST_ENTRIES:,}"
+    if any(isinstance(text, str) and not (text.isprintable() and len(text) <= MOST_TEXT) for text in texts):
+        return f"must be one line of at most {MOST_TEXT} characters, without control characters"
+    if name in MOST and not 0 <= value <= MOST[name]:
+        return f"must be between 0 and {MOST[name]:,}"
+    if name.startswith("value_") and not abs(value) <= MOST_VALUE:
+        return "is no value that an alert could have"
+    return None
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word[:100], [str(item) for item in known], 1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _line_of(error: tomllib.TOMLDecodeError) -> str:
-    _, _, rest = str(error).rpartition("(at line ")
-    return rest.split(",")[0] if rest else "1"
+def _line_of(error: tomllib.TOMLDecodeError, text: str) -> str:
+    found = re.search(r"\(at line (\d+),", str(error))
+    return found[1] if found else str(max(1, len(text.splitlines())))

@@ -364,13 +364,20 @@ def _once_each(items: Iterable[Planned]) -> tuple[list[Planned], list[Planned]]:
             kept[key] = item
             left_out.append(before)
         else:
-            kept[key] = _stronger(before, item)
+            kept[key] = _both(before, item)
             left_out.append(replace(item, suppressed=item.suppressed or Suppression.DUPLICATE_ADDRESS))
     return list(kept.values()), left_out
 
 
-def _stronger(before: Planned, again: Planned) -> Planned:
-    """One person in two roles gets one message, with the rights of both."""
-    if before.suppressed is None and again.suppressed is None and again.may_act and not before.may_act:
-        return replace(before, may_act=True, links=True)
-    return before
+def _both(before: Planned, again: Planned) -> Planned:
+    """One person in two roles gets one message: with the rights of both, as urgent as the more urgent of them."""
+    if again.suppressed is not None:
+        return before
+    first = again if _standing(again) > _standing(before) else before
+    urgent = min(before.priority, again.priority, key=list(Priority).index)
+    return replace(first, links=before.links or again.links, priority=urgent)
+
+
+def _standing(item: Planned) -> tuple[bool, bool]:
+    """Who may decide comes first; then somebody whom the directory knows, before a bare address."""
+    return item.may_act, item.recipient_id is not None

@@ -17,7 +17,7 @@ from notifier.core.ids import TenantId
 from notifier.core.keys import make_api_key
 from notifier.core.policy_file import parse
 from notifier.core.records import ApiKey
-from notifier.importing import import_text
+from notifier.importing import Importer
 from notifier.simulator.world import TENANTS, text
 
 FILES = ("outlets.csv", "contacts.csv")
@@ -43,7 +43,7 @@ def prepare(system: System, folder: Path, callbacks: str) -> Fleet:
     for name in FILES:
         (folder / name).write_text(text(name), encoding="utf-8")
         for tenant, part in _by_tenant(text(name)).items():
-            report = import_text(system.store, part, name, policy.tenants[tenant])
+            report = Importer(system.store, policy.tenants[tenant]).text(part, name)
             if report.problems:
                 raise RuntimeError(f"the shipped {name} is wrong: {report.problems[0]}")
     return Fleet(_keys(system, folder / "fleet-keys.json"))
