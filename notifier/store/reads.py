@@ -263,6 +263,8 @@ def _condition(table: Table, names: tuple[str, ...], field: str, wanted: Any) ->
     symbol, value = (wanted.get("operator", "="), wanted.get("value")) if isinstance(wanted, dict) else ("=", wanted)
     if symbol == "in" and isinstance(value, list) and len(value) <= 100:
         return column.in_([_value(column, field, item) for item in value])
+    if value is None and symbol in ("=", "!="):
+        return OPERATORS[symbol](column, None)  # type: ignore[no-any-return]  # IS NULL, IS NOT NULL
     if not isinstance(symbol, str) or symbol not in OPERATORS:
         raise ValueError(f"{field}: operator must be one of {', '.join(OPERATORS)} or in (with a list of at most 100)")
     return OPERATORS[symbol](column, _value(column, field, value))  # type: ignore[no-any-return]
