@@ -32,11 +32,9 @@ class OrderReads(Base):
                 found[order.number] = order  # sorted by id, so that the newest stays
         return found
 
-    def _orders(self, condition: ColumnElement[bool], *, lock: bool = False) -> list[Order]:
+    def _orders(self, condition: ColumnElement[bool]) -> list[Order]:
         same = and_(order_versions.c.order_id == orders.c.id, order_versions.c.version == orders.c.version)
         query = select(orders, order_versions.c.data).join(order_versions, same).where(condition).order_by(orders.c.id)
-        if lock and self.on_postgresql:
-            query = query.with_for_update(of=orders)
         return [order_from(row, row["data"]) for row in self.connection.execute(query).mappings()]
 
     def order_version(self, tenant: TenantId, order_id: OrderId, version: int) -> Mapping[str, Any] | None:
@@ -95,8 +93,10 @@ class OrderWrites(OrderReads):
 
     def lock_order(self, tenant: TenantId, order_id: OrderId) -> Order | None:
         """Read an order for change."""
-        found = self._orders(and_(orders.c.tenant == tenant, orders.c.id == order_id), lock=True)
-        return found[0] if found else None
+        # Locked first, read after: a joined read that waited would look for the new version in its old snapshot.
+        lock = select(orders.c.id).where(orders.c.tenant == tenant, orders.c.id == order_id)
+        self.connection.execute(self.locked(lock))
+        return self.order(tenant, order_id)
 
     def save_order(self, order: Order) -> None:
         """Insert or update by id; keeps the data of each version."""
