@@ -92,6 +92,7 @@ class Engine:
         self._wake: asyncio.Event | None = None
         self._stopping = False
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self._session = SessionId("")
         self._last_beat = 0.0
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -123,6 +124,8 @@ class Engine:
         try:
             await self._claim_until_stopped()
             await self._drain()
+            if self._failure is not None:
+                raise self._failure
         finally:
             for timer in timers:
                 timer.cancel()
@@ -175,7 +178,7 @@ class Engine:
 
     async def _claim_until_stopped(self) -> None:
         assert self._wake is not None
-        while not self._stopping:
+        while not self._stopping and self._failure is None:
             self._wake.clear()
             claimed = await self._claim_free()
             if claimed:
@@ -204,7 +207,9 @@ class Engine:
     def _slot_free(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a delivery was left to the sweep", action="delivery_left", error=repr(error))
+            # Its row belongs to this session: only the session's end frees it, so the engine ends and starts anew.
+            log.error("a delivery failed; its session ends", action="delivery_left", error=type(error).__name__)
+            self._failure = error
         if self._wake is not None:
             self._wake.set()
 

@@ -232,7 +232,8 @@ _CLOSE_ATTEMPT = (
     attempts.update()
     .where(
         attempts.c.id == bindparam("attempt"),
-        attempts.c.outcome.in_([AttemptOutcome.OPEN.value, AttemptOutcome.UNKNOWN.value]),
+        # No IN list: it cannot be executed for many rows at once.
+        or_(attempts.c.outcome == AttemptOutcome.OPEN.value, attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
     )
     .values(
         finished_at=bindparam("finished", type_=UtcTime),

@@ -238,6 +238,31 @@ def test_a_warm_stop_waits_for_what_is_in_flight_and_claims_nothing_more_p4() ->
     assert steps.story[-1][0] == "end"
 
 
+def test_a_bug_around_a_send_ends_the_session_so_that_its_rows_are_freed_p1() -> None:
+    """A row of a living session is nobody else's: going on would keep it in hand for ever."""
+    steps, channel = Steps(1), Mailbox()
+
+    def settle(settlements: Sequence[Settlement]) -> None:
+        raise ZeroDivisionError
+
+    steps.settle = settle  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        run(steps, channel, lambda: False)
+    assert steps.story[-1][0] == "end"
+
+
+def test_a_message_that_cannot_be_prepared_is_tried_again_p12() -> None:
+    steps, channel = Steps(1), Mailbox()
+
+    def prepare(row: Claimed, attempt_id: AttemptId) -> Delivery:
+        raise KeyError("bug")
+
+    steps.prepare = prepare  # type: ignore[method-assign]
+    run(steps, channel, lambda: bool(steps.of("settled")))
+    assert steps.of("settled")[0][1:] == (AttemptOutcome.NOT_SENT, "internal")
+    assert channel.sent == []
+
+
 def test_a_session_that_missed_its_heartbeat_sends_nothing_more_p4(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "FENCE_AFTER", -1.0)
     steps, channel = Steps(3), Mailbox()
