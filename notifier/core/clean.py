@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 ELLIPSIS = "…"
@@ -22,15 +23,25 @@ _SPACES = re.compile(r"\s+")
 
 #: What our own messages say in fixed words; a name that says it too is imitating us.
 OUR_WORDS = (
-    "your number for this order",
+    "your number",
     "number for this order",
     "answer by",
+    "if nobody answers",
     "see the order",
+    "see the picture",
+    "see what was missed",
     "is this message really from us",
-    "why you get this",
+    "you get this because",
+    "what to do",
 )
-_OUR_WORDS = re.compile("|".join(words.replace(" ", r"\W+") for words in OUR_WORDS), re.IGNORECASE)
 TAKEN_OUT = "[…]"
+_OUR_WORDS = re.compile(rf"\b(?:{'|'.join(words.replace(' ', '[^a-z0-9]+') for words in OUR_WORDS)})\b", re.IGNORECASE)
+#: "… number: 11" reads like the line that carries the number.
+_NUMBER_LINE = re.compile(r"number[^:]{0,60}(:)(?=\s*\d)", re.IGNORECASE)
+#: Cyrillic and Greek letters that look like Latin ones. Not all there are: enough for the words above.
+_LOOKS_LIKE = str.maketrans(
+    "аеорсухіѕԁһпмткԝоαεικνορτυχАЕОРСУХІЅВНМТКΑΒΕΗΙΚΜΝΟΡΤΥΧ", "aeopcyxisdhnmtkwoaeiknoptuxAEOPCYXISBHMTKABEHIKMNOPTYX"
+)
 
 _SCHEMES = (
     "callto|data|facetime|file|ftp|geo|intent|javascript|magnet|mailto|maps|market|skype|sms|smsto|tel|vbscript|"
@@ -41,7 +52,9 @@ _AT = re.compile(r"(?<=\S)[@＠﹫](?=\S)")
 #: Dots that clients and resolvers read as one, before what could be a top-level domain (two letters at least).
 _DOT = re.compile(r"(?<=\w)[.․。．｡](?=[^\W\d_]{2})")
 _ADDRESS_V4 = re.compile(r"\b(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\b")
-_PHONE = re.compile(r"\+?\(?\d(?:[ ().\-/]{0,3}\d){6,}")
+#: What may stand between the digits of a phone number (as libphonenumber reads them).
+_BETWEEN = r"[ ()（）［］\[\].\-/／‐-―−ー－~⁓∼～·•]{0,4}"
+_PHONE = re.compile(rf"\+?\(?\d(?:{_BETWEEN}\d){{6,}}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d)?|\d{1,2}[./]\d{1,2}[./]\d{4}")
 _PLAIN_KEY = re.compile(r"[0-9A-Za-z]+(?:[_-][0-9A-Za-z]+)*")
 _RISKY = re.compile(r"[:：@＠﹫.․。．｡]|\d\D{0,3}\d\D{0,3}\d\D{0,3}\d")
@@ -119,4 +132,27 @@ def _grouped(match: re.Match[str]) -> str:
 
 
 def _without_our_words(text: str) -> str:
-    return _OUR_WORDS.sub(TAKEN_OUT, text)
+    """Take out what imitates our own lines, in look-alike letters and with stray marks too."""
+    seen, places = _as_read(text)
+    spans = [(match.span(), TAKEN_OUT) for match in _OUR_WORDS.finditer(seen)]
+    spans += [(match.span(1), "[:]") for match in _NUMBER_LINE.finditer(seen)]
+    end = len(text)
+    for (first, last), instead in sorted(spans, reverse=True):
+        if places[last] <= end:
+            text = text[: places[first]] + instead + text[places[last] :]
+            end = places[first]
+    return text
+
+
+def _as_read(text: str) -> tuple[str, Sequence[int]]:
+    """The text as an eye reads it (plain Latin letters, no marks), and where each of its characters stands."""
+    if text.isascii():
+        return text, range(len(text) + 1)
+    seen: list[str] = []
+    places: list[int] = []
+    for place, char in enumerate(text):
+        read = unicodedata.normalize("NFKD", char.translate(_LOOKS_LIKE))[:1].translate(_LOOKS_LIKE)
+        if not unicodedata.combining(read):
+            seen.append(read)
+            places.append(place)
+    return "".join(seen), [*places, len(text)]

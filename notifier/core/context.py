@@ -28,7 +28,7 @@ from notifier.core.event_data import (
     ProductRef,
 )
 from notifier.core.ids import OutletCode
-from notifier.core.model import ChannelName, Outlet
+from notifier.core.model import ChannelName, EventType, Outlet
 from notifier.core.orders import NumberState, Order, OrderStatus
 from notifier.core.policy import Confirmation, TenantPolicy
 from notifier.core.routing import Facts, Planned
@@ -52,9 +52,9 @@ def build(
 ) -> dict[str, Any]:
     """Return the context of one message. `links` holds references by name (notifier.core.links.reference)."""
     if planned.channel is ChannelName.CALLBACK:
-        return _callback(facts)
+        return _callback(planned, facts)
     locale = formatting.locale_of(planned.language, policy.language)
-    zone, clock = _clock(facts, policy)
+    zone, clock = clock_of(facts, policy)
     role = clean(planned.role, 40).replace("_", " ")
     context = {
         "kind": facts.event.type.kind,
@@ -92,8 +92,16 @@ def clean_phone(text: str) -> str:
     return "".join(char for char in text[:40] if char.isascii() and (char.isdigit() or char in "+ ()-/."))
 
 
-def _callback(facts: Facts) -> dict[str, Any]:
-    """Machines get what was sent to us, as it was sent; no links."""
+def _callback(planned: Planned, facts: Facts) -> dict[str, Any]:
+    """Machines get what was sent to us, as it was sent; no links.
+
+    A decision is final for a receiver that is told when it is (`when = "final"`): nobody undoes it after that.
+    """
+    final = (
+        isinstance(facts.data, DecisionData)
+        and facts.event.type is EventType.DECISION_RECORDED
+        and planned.due_at >= facts.data.final_at
+    )
     return {
         "kind": facts.event.type.kind,
         "type": facts.event.type.value,
@@ -101,6 +109,7 @@ def _callback(facts: Facts) -> dict[str, Any]:
         "sequence": facts.event.sequence,
         "data": {
             **facts.event.data,
+            **({"final": True} if final else {}),
             "event_id": facts.event.id,
             "subject": facts.event.subject,
             "tenant": facts.event.tenant,
@@ -120,7 +129,7 @@ def _iso(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _clock(facts: Facts, policy: TenantPolicy) -> tuple[str, str]:
+def clock_of(facts: Facts, policy: TenantPolicy) -> tuple[str, str]:
     """The zone that times are shown in, and what to call it."""
     said = getattr(getattr(facts.data, "outlet", None), "timezone", "")
     for zone in (facts.outlet.timezone if facts.outlet else "", said):
@@ -143,7 +152,7 @@ def _help(policy: TenantPolicy) -> dict[str, str]:
 def _outlet(facts: Facts, zone: str, clock: str) -> dict[str, str]:
     said = getattr(facts.data, "outlet", None)
     known = facts.outlet or Outlet(facts.event.tenant, facts.event.outlet or OutletCode(""), "")
-    name = _store_name(facts)
+    name = store_name(facts)
     return {
         "code": clean_key(known.code, 60),
         "name": name,
@@ -157,7 +166,8 @@ def _outlet(facts: Facts, zone: str, clock: str) -> dict[str, str]:
     }
 
 
-def _store_name(facts: Facts) -> str:
+def store_name(facts: Facts) -> str:
+    """What the store is called: by the directory, else by the event, else its code."""
     said = getattr(facts.data, "outlet", None)
     name = (facts.outlet.name if facts.outlet else "") or getattr(said, "name", "")
     code = str(facts.event.outlet or "") or getattr(said, "code", "")
@@ -172,7 +182,7 @@ def _why(planned: Planned, facts: Facts, policy: TenantPolicy) -> str:
         "told": "you were told of this order before",
     }
     role = clean(planned.role, 40).replace("_", " ")
-    reason = reasons.get(planned.role, f"{tenant} lists you as {role} of “{_store_name(facts)}”")
+    reason = reasons.get(planned.role, f"{tenant} lists you as {role} of “{store_name(facts)}”")
     return f"You get this because {reason}."
 
 

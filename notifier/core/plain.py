@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from notifier.core.model import ChannelName, Message
-from notifier.core.sms_text import MOST_SEGMENTS, segments, to_gsm
+from notifier.core.sms_text import fits, segments, to_gsm
 
 TITLES = {
     "alert_opened": "Alert",
@@ -59,6 +59,7 @@ def _lines(context: Mapping[str, Any], number: str | None) -> list[str]:
         _said(context, "alert", "text"),
         _said(context, "alert", "advice"),
         _help(context),
+        _said(context, "why", "text"),
     ]
     return [line for line in lines if line]
 
@@ -87,6 +88,6 @@ def _sms(title: str, urls: Mapping[str, str], number: str | None) -> str:
     end = " ".join([*([f"Your number: {number}"] if number else []), *list(urls.values())[:1]])
     for most in (120, 60, 20, 0):
         text = to_gsm(f"{title[:most].rstrip()} {end}".strip()) or "New message from Coolr"
-        if segments(text).count <= MOST_SEGMENTS:
+        if fits(segments(text)):
             return text
     return text

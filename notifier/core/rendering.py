@@ -22,7 +22,7 @@ from notifier.core import plain
 from notifier.core.mail_styles import MailStyles
 from notifier.core.model import ChannelName, Message
 from notifier.core.sandbox import FolderLoader, environment, printed
-from notifier.core.sms_text import MOST_SEGMENTS, segments, to_gsm
+from notifier.core.sms_text import MOST_SEGMENTS, fits, segments, to_gsm
 from notifier.errors import RenderError
 
 #: The parts of each channel: name → how its file ends.
@@ -101,7 +101,7 @@ class Templates:
     def _referenced(self, name: str) -> Iterable[str]:
         try:
             tree = self._environment.parse(self._bytes(name).decode("utf-8", "replace"))
-        except TemplateError:
+        except (TemplateError, RecursionError):
             return []
         return [inner for inner in meta.find_referenced_templates(tree) if inner]
 
@@ -171,11 +171,11 @@ def _capped(part: str, text: str) -> str:
 
 
 def _sms(text: str) -> str:
-    written = to_gsm(" ".join(text.split()))
+    written = " ".join(to_gsm(" ".join(text.split())).split())
     size = segments(written)
-    if size.count > MOST_SEGMENTS:
-        raise RenderError(f"{size.count} segments ({size.encoding}), at most {MOST_SEGMENTS}")
-    return " ".join(written.split())
+    if not fits(size):
+        raise RenderError(f"{size.count} segments ({size.encoding}), at most {MOST_SEGMENTS[size.encoding]}")
+    return written
 
 
 def _payload(text: str) -> str:

@@ -1,8 +1,9 @@
 """The Jinja environments of messages: an immutable sandbox in which a template can only place values.
 
 Jinja's own sandbox caps only `range`; ``"x" * 10**8`` or ``"%0999999999d" % 1`` would still fill the memory. So
-templates do no arithmetic, build no texts, lists or dicts, reach no method, and call nothing but macros; what they
-print is counted while they print it. Templates come from the deployment's files and data is never a template: these
+templates do no arithmetic, build no texts, lists, tuples or dicts, reach no method, and call nothing but macros. What
+they print is counted while they print it, and so is every run of a loop, macro, block or included file, with the fixed
+text in it. Templates come from the deployment's files and data is never a template: these
 limits guard against mistakes, and against somebody who may edit a template but must not take the worker down.
 """
 
@@ -13,15 +14,25 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound, TemplateSyntaxError, nodes
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    StrictUndefined,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    nodes,
+    pass_context,
+)
 from jinja2.environment import TemplateModule
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import LoopContext, Macro
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 MOST_SOURCE = 100_000  #: characters of a template file
 MOST_PRINTED = 1_500_000  #: characters that one rendering prints, macros counted again at each level
-MOST_CALLS = 20_000  #: macro calls of one rendering
+MOST_STEPS = 20_000  #: runs of a loop's body, a macro, a block or a file in one rendering
 DEEPEST_LOOP = 2
 FILTERS = ("count", "default", "e", "escape", "first", "last", "length", "lower", "tojson", "trim", "upper")
 TESTS = ("defined", "undefined", "none", "odd", "even", "eq", "ne", "lt", "le", "gt", "ge", "in")
@@ -43,17 +54,60 @@ _REFUSED: dict[type[nodes.Node], str] = {
 }
 
 
-class _Spent:
-    """What one rendering has printed and called so far."""
+#: Names that Jinja gives a macro beside its arguments: a way to build nested tuples.
+_REFUSED_NAMES = ("varargs", "kwargs")
+_SPEND = "spend the budget"  #: the filter that counts a run; a template cannot write this name
 
-    __slots__ = ("calls", "printed")
+
+class _Spent:
+    """What one rendering has printed and run so far."""
+
+    __slots__ = ("printed", "steps")
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.steps = 0
         self.printed = 0
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise SecurityError(f"more than {MOST_STEPS:,} runs of loops, macros and files")
+
+    def print(self, length: int) -> None:
+        self.printed += length
+        if self.printed > MOST_PRINTED:
+            raise SecurityError(f"more than {MOST_PRINTED:,} characters printed")
 
 
 _spent: ContextVar[_Spent | None] = ContextVar("spent", default=None)
+
+
+def _count(length: int) -> None:
+    spent = _spent.get()
+    if spent is not None:
+        spent.print(length)
+
+
+# Both filters take the context only so that Jinja does not work them out while compiling, where nothing is counted.
+
+
+@pass_context
+def _spend(_: Context, length: int) -> str:
+    """Count one run of a body, and the fixed text in it."""
+    spent = _spent.get()
+    if spent is not None:
+        spent.step()
+        spent.print(length)
+    return ""
+
+
+@pass_context
+def _tojson(context: Context, value: Any) -> Markup:
+    """Write a value as JSON; each time doubles the backslashes, so the length counts."""
+    policies = context.environment.policies
+    text = htmlsafe_json_dumps(value, **policies["json.dumps_kwargs"])
+    _count(len(text))
+    return text
 
 
 class RestrictedEnvironment(ImmutableSandboxedEnvironment):
@@ -64,6 +118,7 @@ class RestrictedEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError(f"longer than {MOST_SOURCE:,} characters", 1, name, filename)
         tree = super()._parse(source, name, filename)
         _refuse(tree, name)
+        _count_runs(tree, self)
         return tree
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -84,12 +139,7 @@ class RestrictedEnvironment(ImmutableSandboxedEnvironment):
         return self.unsafe_undefined(obj, str(argument))
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Macros only, and not without end."""
-        spent = _spent.get()
-        if spent is not None:
-            spent.calls += 1
-            if spent.calls > MOST_CALLS:
-                raise SecurityError(f"more than {MOST_CALLS:,} calls of macros")
+        """Macros only."""
         return isinstance(obj, Macro)
 
 
@@ -110,7 +160,10 @@ class FolderLoader(BaseLoader):
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
         """Return the template's text; it counts as fresh for good, since templates are read once."""
         path = self.path(template)
-        return self.prepare(template, path.read_text(encoding="utf-8")), str(path), lambda: True
+        try:
+            return self.prepare(template, path.read_text(encoding="utf-8")), str(path), lambda: True
+        except ValueError as error:  # UnicodeDecodeError is one
+            raise TemplateSyntaxError(str(error), 1, template) from None
 
 
 def environment(loader: BaseLoader) -> Environment:
@@ -126,7 +179,7 @@ def environment(loader: BaseLoader) -> Environment:
         auto_reload=False,
         cache_size=-1,
     )
-    made.filters = {name: made.filters[name] for name in FILTERS}
+    made.filters = {name: made.filters[name] for name in FILTERS} | {"tojson": _tojson, _SPEND: _spend}
     made.tests = {name: made.tests[name] for name in TESTS}
     made.globals.clear()
     made.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False, "allow_nan": False}
@@ -145,11 +198,7 @@ def printed(made: Environment, name: str, context: Mapping[str, Any]) -> str:
 def _printable(value: Any) -> Any:
     """Texts and numbers are printed and counted; None, a list or an object is a mistake of the template."""
     if isinstance(value, str):
-        spent = _spent.get()
-        if spent is not None:
-            spent.printed += len(value)
-            if spent.printed > MOST_PRINTED:
-                raise SecurityError(f"more than {MOST_PRINTED:,} characters printed")
+        _count(len(value))
         return value
     if type(value) in (int, float) or isinstance(value, StrictUndefined):  # printing an undefined raises its own error
         return value
@@ -162,9 +211,31 @@ def _refuse(tree: nodes.Template, name: str | None) -> None:
     for used in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         if not isinstance(used.template, nodes.Const):  # type: ignore[attr-defined]  # all four have one
             raise TemplateSyntaxError("a file is used by its plain name only", used.lineno, name)
+    for word in tree.find_all(nodes.Name):
+        if word.name in _REFUSED_NAMES:
+            raise TemplateSyntaxError(f"{word.name} is not available in templates", word.lineno, name)
+    for pair in tree.find_all(nodes.Tuple):
+        if pair.ctx == "load":
+            raise TemplateSyntaxError("a tuple is not available in templates", pair.lineno, name)
     _refuse_deep_loops(tree, 0, name)
     if name is not None and name.endswith(".json"):
         _refuse_bare_values(tree, name)
+
+
+def _count_runs(tree: nodes.Template, environment: Environment) -> None:
+    """Let every body that can run more than once count its runs and its fixed text."""
+    bodies = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.Block)
+    for owner in [tree, *tree.find_all(bodies)]:
+        body: list[nodes.Node] = owner.body  # type: ignore[attr-defined]  # all five have one
+        spend = nodes.Filter(nodes.Const(_fixed_text(body)), _SPEND, [], [], None, None)
+        body.insert(0, nodes.ExprStmt(spend, lineno=owner.lineno, environment=environment))
+        spend.set_environment(environment)
+
+
+def _fixed_text(body: list[nodes.Node]) -> int:
+    """Characters of fixed text in a body, those of bodies inside it once too."""
+    found = (node for part in body for node in (part, *part.find_all(nodes.TemplateData)))
+    return sum(len(node.data) for node in found if isinstance(node, nodes.TemplateData))
 
 
 def _refuse_deep_loops(node: nodes.Node, depth: int, name: str | None) -> None:
@@ -172,6 +243,8 @@ def _refuse_deep_loops(node: nodes.Node, depth: int, name: str | None) -> None:
         inside = depth + isinstance(child, nodes.For)
         if inside > DEEPEST_LOOP or (isinstance(child, nodes.For) and child.recursive):
             raise TemplateSyntaxError(f"loops inside each other: {DEEPEST_LOOP} at most", child.lineno, name)
+        if isinstance(child, nodes.For) and child.test is not None:
+            raise TemplateSyntaxError("write the condition inside the loop", child.lineno, name)
         _refuse_deep_loops(child, inside, name)
 
 

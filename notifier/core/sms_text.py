@@ -10,7 +10,8 @@ GSM = frozenset(
     "¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 EXTENSION = frozenset("^{}\\[~]|€\f")  #: two septets each
-MOST_SEGMENTS = 3
+#: Longest text we send, in segments; a name in another script halves what fits into one, and must not silence it.
+MOST_SEGMENTS = {"GSM-7": 3, "UCS-2": 4}
 
 #: Typography and letters that Unicode does not decompose, as people write them on a phone.
 _PLAIN = str.maketrans(
@@ -100,6 +101,11 @@ def segments(text: str) -> Segments:
     if all(char in GSM or char in EXTENSION for char in text):
         return _counted("GSM-7", [2 if char in EXTENSION else 1 for char in text], 160, 153)
     return _counted("UCS-2", [2 if ord(char) > 0xFFFF else 1 for char in text], 70, 67)
+
+
+def fits(size: Segments) -> bool:
+    """Whether a text is short enough to send."""
+    return size.count <= MOST_SEGMENTS[size.encoding]
 
 
 def _counted(encoding: str, widths: list[int], alone: int, each: int) -> Segments:
