@@ -102,7 +102,11 @@ def decide(folder: Path, number: str, action: str) -> dict[str, Any]:
     parser = Form()
     parser.feed(page)
     form = next(
-        (form for form in parser.forms if form["method"] == "post" and action in dict(form["buttons"]).values()),
+        (
+            form
+            for form in parser.forms
+            if form["method"] == "post" and action in [value for _, value in form["buttons"]]
+        ),
         None,
     )
     if form is None:

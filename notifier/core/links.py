@@ -28,7 +28,7 @@ from notifier.core.ids import LinkId, OrderId, RecipientKey
 from notifier.core.model import ChannelName, EventType, LinkPlan
 from notifier.core.policy import TenantPolicy
 from notifier.core.routing import Facts, Planned
-from notifier.errors import LinkExpired, LinkInvalid
+from notifier.errors import LinkInvalid
 
 MIN_KEY_BYTES = 32
 MOST_TOKEN = 200  #: characters; a longer one is not looked at
@@ -84,13 +84,11 @@ class LinkSigner:
         packed = base64.urlsafe_b64encode(uuid.UUID(link_id).bytes).rstrip(b"=").decode()
         return str(self._serializers[purpose].dumps([packed, int(expires_at.timestamp())]))
 
-    def open(self, token: str, now: datetime) -> Opened:
-        """Return what a token names. Raises LinkInvalid, or LinkExpired for one that verifies but is too old."""
+    def verify(self, token: str) -> Opened:
+        """Return what a token names, however old it is. Raises LinkInvalid."""
         opened = next((found for purpose in LinkPurpose if (found := self._verified(purpose, token))), None)
         if opened is None:
             raise LinkInvalid
-        if opened.expires_at <= now:
-            raise LinkExpired(opened.expires_at)
         return opened
 
     def _verified(self, purpose: LinkPurpose, token: str) -> Opened | None:
@@ -194,7 +192,7 @@ def _wanted(facts: Facts) -> dict[LinkPurpose, str]:
     if facts.event.type is EventType.OPPORTUNITY_MISSED:
         found[LinkPurpose.OPPORTUNITY] = f"event/{facts.event.id}"
     image = getattr(facts.data, "image", None)
-    if image is not None and facts.event.type is not EventType.ALERT_CLOSED:
+    if image is not None and (image.guid or image.url) and facts.event.type is not EventType.ALERT_CLOSED:
         found[LinkPurpose.IMAGE] = f"event/{facts.event.id}"
     return found
 
