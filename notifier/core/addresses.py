@@ -46,6 +46,8 @@ def normalise_phone(text: str, region: str | None = None, allowed: Collection[st
         parsed = phonenumbers.parse(text[:50], region or None)
     except NumberParseException as error:
         raise AddressError(Suppression.BAD_ADDRESS, f"not a phone number: {error}") from None
+    if parsed.extension:
+        raise AddressError(Suppression.BAD_ADDRESS, "an extension cannot be written to; give a number of its own")
     if not phonenumbers.is_possible_number(parsed):
         raise AddressError(Suppression.BAD_ADDRESS, "no phone number has this form")
     if phonenumbers.number_type(parsed) in PREMIUM:

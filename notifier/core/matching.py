@@ -12,9 +12,12 @@ from notifier.core.policy import Condition
 
 
 def failing(when: Condition, event: Event, data: EventData, outlet: Outlet | None, entry: Entry | None) -> str | None:
-    """Return the first part of the condition that does not hold, as a sentence; None when the rule applies."""
+    """Return the first part of the condition that does not hold, as a sentence; None when the rule applies.
+
+    What is not known matches no pattern, "*" included: a rule about alert types is about alerts.
+    """
     for name, patterns, actual in _parts(when, event, data, outlet, entry):
-        if patterns and not any(like(text, pattern) for text in actual for pattern in patterns):
+        if patterns and not any(like(text, pattern) for text in actual if text for pattern in patterns):
             return f"{name} is {actual[0] or 'not known'}, the rule wants {' or '.join(patterns)}"
     return _value_failing(when, value_of(data))
 
