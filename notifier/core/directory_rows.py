@@ -62,6 +62,7 @@ WANTED: Mapping[str, tuple[ChannelName, ...]] = {
     "mobilenotification": (),
 }
 NEEDED = {False: ("code", "name"), True: ("outlet", "role")}  #: columns of outlets and of contacts
+MOST_NUMBER = 10**15  #: a whole number in JSON that may be a code or a phone number
 TITLES = {"code": "Code", "name": "Name", "outlet": "OutletCode", "role": "Role"}
 _TRUE, _FALSE = {"yes", "true", "1", "y"}, {"no", "false", "0", "n"}
 
@@ -113,13 +114,16 @@ def ignored(names: Sequence[str]) -> list[str]:
 
 def outlet_of(row: Mapping[str, Any]) -> OutletCode:
     """The outlet that a row of contacts names; "" for none."""
-    return OutletCode(_named(row, {"outlet": CONTACT_COLUMNS["outlet"]})["outlet"])
+    try:
+        return OutletCode(_named(row, {"outlet": CONTACT_COLUMNS["outlet"]})["outlet"])
+    except _Bad:
+        return OutletCode("")
 
 
 def read_outlet(row: Mapping[str, Any], number: int, policy: TenantPolicy) -> Outlet | RowProblem:
     """Return the outlet of a row."""
-    values = _named(row, OUTLET_COLUMNS)
     try:
+        values = _named(row, OUTLET_COLUMNS)
         return Outlet(
             tenant=policy.id,
             code=OutletCode(_needed(values, "code", 100)),
@@ -146,8 +150,8 @@ def read_contact(
     row: Mapping[str, Any], number: int, policy: TenantPolicy, outlets: Mapping[OutletCode, Outlet]
 ) -> Contact | RowProblem:
     """Return the contact of a row; its outlet must be known."""
-    values = _named(row, CONTACT_COLUMNS)
     try:
+        values = _named(row, CONTACT_COLUMNS)
         code = OutletCode(_needed(values, "outlet", 100))
         if code not in outlets:
             raise _Bad("outlet", f"no outlet {code!r}; import outlets first")
@@ -178,9 +182,20 @@ def _heading(row: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]], our
 def _named(row: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     given = {_plain(str(name)): value for name, value in row.items()}
     return {
-        ours: next((one_line(given[name], 200) for name in names if given.get(name) not in (None, "")), "")
+        ours: next((text for name in names if (text := _text(given.get(name), ours))), "")
         for ours, names in columns.items()
     }
+
+
+def _text(value: Any, column: str) -> str:
+    """A cell as one line; JSON may hold numbers and true or false as well."""
+    if value is None or isinstance(value, str):
+        return one_line(value or "", 200)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and abs(value) < MOST_NUMBER:
+        return str(value)
+    raise _Bad(column, "must be a text")
 
 
 def _plain(name: str) -> str:
