@@ -139,8 +139,10 @@ class RestrictedEnvironment(ImmutableSandboxedEnvironment):
         return self.unsafe_undefined(obj, str(argument))
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Macros only."""
-        return isinstance(obj, Macro)
+        """Macros only. Jinja's own refusal would quote the value, which may be a live link (P10)."""
+        if not isinstance(obj, (Macro, StrictUndefined)):  # calling what is undefined raises its own error
+            raise SecurityError(f"a template calls a {type(obj).__name__}: only macros can be called")
+        return True
 
 
 class FolderLoader(BaseLoader):
@@ -206,20 +208,28 @@ def _printable(value: Any) -> Any:
 
 
 def _refuse(tree: nodes.Template, name: str | None) -> None:
-    for node in tree.find_all(tuple(_REFUSED)):
-        raise TemplateSyntaxError(f"{_REFUSED[type(node)]} is not available in templates", node.lineno, name)
-    for used in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        if not isinstance(used.template, nodes.Const):  # type: ignore[attr-defined]  # all four have one
-            raise TemplateSyntaxError("a file is used by its plain name only", used.lineno, name)
-    for word in tree.find_all(nodes.Name):
-        if word.name in _REFUSED_NAMES:
-            raise TemplateSyntaxError(f"{word.name} is not available in templates", word.lineno, name)
-    for pair in tree.find_all(nodes.Tuple):
-        if pair.ctx == "load":
-            raise TemplateSyntaxError("a tuple is not available in templates", pair.lineno, name)
+    for node in tree.find_all(nodes.Node):
+        if reason := _refusal(node):
+            raise TemplateSyntaxError(reason, node.lineno, name)
     _refuse_deep_loops(tree, 0, name)
     if name is not None and name.endswith(".json"):
         _refuse_bare_values(tree, name)
+
+
+def _refusal(node: nodes.Node) -> str:
+    """Why a template may not contain this; "" when it may."""
+    match node:
+        case nodes.Include() | nodes.Import() | nodes.FromImport() | nodes.Extends():
+            return "" if isinstance(node.template, nodes.Const) else "a file is used by its plain name only"
+        case nodes.Getitem():  # a name from data would stand in the error (P10)
+            return "" if isinstance(node.arg, nodes.Const) else "look things up by a fixed name or number"
+        case nodes.Name():
+            return f"{node.name} is not available in templates" if node.name in _REFUSED_NAMES else ""
+        case nodes.Tuple():
+            return "a tuple is not available in templates" if node.ctx == "load" else ""
+        case nodes.For():
+            return "a loop goes over one list, once" if node.test is not None or node.recursive else ""
+    return f"{_REFUSED[type(node)]} is not available in templates" if type(node) in _REFUSED else ""
 
 
 def _count_runs(tree: nodes.Template, environment: Environment) -> None:
@@ -241,10 +251,8 @@ def _fixed_text(body: list[nodes.Node]) -> int:
 def _refuse_deep_loops(node: nodes.Node, depth: int, name: str | None) -> None:
     for child in node.iter_child_nodes():
         inside = depth + isinstance(child, nodes.For)
-        if inside > DEEPEST_LOOP or (isinstance(child, nodes.For) and child.recursive):
+        if inside > DEEPEST_LOOP:
             raise TemplateSyntaxError(f"loops inside each other: {DEEPEST_LOOP} at most", child.lineno, name)
-        if isinstance(child, nodes.For) and child.test is not None:
-            raise TemplateSyntaxError("write the condition inside the loop", child.lineno, name)
         _refuse_deep_loops(child, inside, name)
 
 
