@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Protocol
 
-from notifier.channels._smtp import parse_url
-from notifier.channels.callback import CallbackChannel, CallbackSettings
-from notifier.channels.email import EmailChannel, EmailSettings
-from notifier.channels.sms import SmsChannel, SmsSettings
 from notifier.config import Settings
 from notifier.core.model import ChannelName
+from notifier.errors import ConfigError, Problem
 from notifier.ports import Channel
-from notifier.transport import AllowedNetworks
 
 
-def discover() -> dict[str, type]:
+class ChannelClass(Protocol):
+    """What a channel's file offers as `CHANNEL`."""
+
+    name: ChannelName
+
+    def from_settings(self, settings: Settings) -> Channel | None:
+        """Make the channel; None when this deployment has no settings for it. Raises ConfigError."""
+
+
+def discover() -> dict[str, ChannelClass]:
     """Every channel class by the name of its module."""
     names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
     return {name: importlib.import_module(f"{__name__}.{name}").CHANNEL for name in names}
 
 
 def build_channels(settings: Settings) -> dict[ChannelName, Channel]:
-    """Make the channels that this deployment has settings for. Raises ConfigError."""
-    allowed = AllowedNetworks.parse(settings.callback_allow)
-    made: dict[ChannelName, Channel] = {ChannelName.CALLBACK: CallbackChannel(CallbackSettings(allowed))}
-    if smtp := settings.smtp_url.get_secret_value():
-        made[ChannelName.EMAIL] = EmailChannel(EmailSettings(parse_url(smtp)))
-    if settings.twilio_account_sid:
-        made[ChannelName.SMS] = SmsChannel(
-            SmsSettings(settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_base_url, allowed)
-        )
+    """Make the channels that this deployment has settings for. Raises ConfigError with the mistakes of all of them."""
+    made: dict[ChannelName, Channel] = {}
+    problems: dict[Problem, None] = {}
+    for kind in discover().values():
+        try:
+            channel = kind.from_settings(settings)
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+            continue
+        if channel is not None:
+            made[kind.name] = channel
+    if problems:
+        raise ConfigError(list(problems))
     return made

@@ -1,4 +1,7 @@
-"""Held SMTP connections: a few per server, used again, closed when idle or when the server says so."""
+"""Held SMTP connections: a few per server, used again, closed when idle or when the server says so.
+
+A refused recipient or mail leaves a connection good; a lost answer, a 421 or a cancelled send does not.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from notifier.errors import ConfigError, Problem
 
 IDLE = 20.0  #: seconds after which an unused connection is not trusted any more
 TIMEOUT = 20.0  #: seconds for one command
+CLOSING = 421  #: "service not available, closing transmission channel"
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -57,11 +61,14 @@ def parse_url(url: str) -> SmtpServer:
             raise ValueError("must be smtp://host:port or smtps://host:port")
         local = parts.hostname in ("127.0.0.1", "localhost", "::1")
         usual = StartTls.OPPORTUNISTIC if local else StartTls.REQUIRED
+        start_tls = StartTls(options.get("starttls", usual))
+        if parts.password and parts.scheme == "smtp" and start_tls is not StartTls.REQUIRED and not local:
+            raise ValueError("a password needs starttls=required or smtps://, else anybody on the way can ask for it")
         return SmtpServer(
             host=parts.hostname,
             port=parts.port or PORTS[parts.scheme],
             tls=parts.scheme == "smtps",
-            start_tls=StartTls(options.get("starttls", usual)),
+            start_tls=start_tls,
             user=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
             connections=max(1, min(100, int(options.get("connections", "10")))),
@@ -77,6 +84,7 @@ class SmtpPool:
         self._server = server
         self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
         self._room = asyncio.Semaphore(server.connections)
+        self._closed = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
@@ -85,10 +93,19 @@ class SmtpPool:
             client = await self._ready()
             try:
                 yield client
+            except aiosmtplib.SMTPResponseException as error:
+                self._keep(client, good=400 <= error.code < 600 and error.code != CLOSING)
+                raise
             except BaseException:
                 client.close()
                 raise
+            self._keep(client, good=True)
+
+    def _keep(self, client: aiosmtplib.SMTP, *, good: bool) -> None:
+        if good and client.is_connected and not self._closed:
             self._idle.append((time.monotonic(), client))
+        else:
+            client.close()
 
     async def _ready(self) -> aiosmtplib.SMTP:
         while self._idle:
@@ -118,11 +135,16 @@ class SmtpPool:
             password=server.password or None,
             tls_context=server.tls_context,
         )
-        await client.connect()
+        try:
+            await client.connect()
+        except BaseException:
+            client.close()
+            raise
         return client
 
     async def close(self) -> None:
-        """Say goodbye on every idle connection."""
+        """Say goodbye on every idle connection; what is still in use is closed when it comes back."""
+        self._closed = True
         idle, self._idle = self._idle, []
         for _, client in idle:
             try:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
+from typing import Self
 
 import httpx
 
+from notifier.config import Settings
 from notifier.core.model import ChannelName
+from notifier.core.retrying import seconds_asked
 from notifier.core.signing import signature
 from notifier.errors import DeliveryError, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, EndpointTarget, Receipt
-from notifier.transport import AllowedNetworks, GuardedTransport
+from notifier.transport import TOTAL, AllowedNetworks, GuardedTransport
 
 USER_AGENT = "Coolr-Notifier"
 
@@ -28,6 +30,7 @@ class CallbackSettings:
 
     allowed: AllowedNetworks = field(default_factory=AllowedNetworks)
     verify: object = True  #: TLS: True, or an ssl.SSLContext
+    total: float = TOTAL  #: seconds that one call may take
 
 
 class CallbackChannel:
@@ -38,7 +41,12 @@ class CallbackChannel:
 
     def __init__(self, settings: CallbackSettings) -> None:
         self._settings = settings
-        self._transport = GuardedTransport(settings.allowed, verify=settings.verify)
+        self._transport = GuardedTransport(settings.allowed, total=settings.total, verify=settings.verify)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Every deployment can call back; the addresses are in notifier.toml."""
+        return cls(CallbackSettings(AllowedNetworks.parse(settings.callback_allow)))
 
     async def open(self) -> None:
         """Connections are made when needed."""
@@ -95,26 +103,12 @@ MEANINGS: dict[int, Callable[[float | None], DeliveryError]] = {
 
 
 def _refusal(status: int, retry_after: str | None, now: datetime) -> DeliveryError:
-    wait = seconds_of(retry_after, now)
+    wait = seconds_asked(retry_after, now)
     if status in MEANINGS:
         return MEANINGS[status](wait)
     if 300 <= status < 400:
         return TemporaryFailure("redirect", "the endpoint redirects; redirects are not followed", code=str(status))
     return TemporaryFailure("refused", f"the endpoint answered HTTP {status}", code=str(status), retry_after=wait)
-
-
-def seconds_of(retry_after: str | None, now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110): seconds or a date. None when there is none, or nonsense."""
-    if not retry_after:
-        return None
-    if retry_after.strip().isdigit():
-        return float(min(int(retry_after.strip()[:9]), 86_400))
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, min(86_400.0, (moment - now).total_seconds()))
 
 
 CHANNEL = CallbackChannel

@@ -1,23 +1,28 @@
 """E-mail over SMTP with held connections.
 
 A failure up to RCPT was not sent; an answer to DATA is a refusal; anything else after DATA began is unknown (P4): the
-server may have the mail. Basic status codes decide: 4xx temporary, 5xx permanent (RFC 5321 section 4.2.1).
+server may have the mail. For recipient and mail the basic status codes decide: 4xx temporary, 5xx permanent (RFC 5321
+section 4.2.1). What the server says to us or our sender (greeting, log-in, MAIL) is no fault of the mail: it waits.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import ssl
 from dataclasses import dataclass
-from email.utils import parseaddr
+from typing import Self
 
 import aiosmtplib
 
-from notifier.channels._smtp import SmtpPool, SmtpServer
+from notifier.channels._smtp import SmtpPool, SmtpServer, parse_url
+from notifier.config import Settings
 from notifier.core import mime
 from notifier.core.model import ChannelName
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, EmailTarget, Receipt
 
+BEFORE_DATA, IN_DATA = 9.0, 20.0  #: seconds; together less than what the engine gives a send
 _QUEUE_ID = re.compile(r"queued as ([A-Za-z0-9.-]{4,80})|\bid=([A-Za-z0-9.-]{4,80})", re.IGNORECASE)
 #: Answers that concern our log-in or relay, not this mail: the lane waits, the mail is kept.
 SERVER_CODES = {421, 454, 530, 534, 535, 538}
@@ -30,6 +35,8 @@ class EmailSettings:
     """What the channel needs."""
 
     server: SmtpServer
+    before_data: float = BEFORE_DATA  #: seconds for a free connection, its set-up, MAIL and RCPT
+    in_data: float = IN_DATA  #: seconds from DATA to the answer
 
 
 class EmailChannel:
@@ -42,6 +49,12 @@ class EmailChannel:
         self._settings = settings
         self._pool: SmtpPool | None = None
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """None without a mail server. Raises ConfigError."""
+        url = settings.smtp_url.get_secret_value()
+        return cls(EmailSettings(parse_url(url))) if url else None
+
     async def open(self) -> None:
         """Connections are made when needed, on this loop."""
         self._pool = SmtpPool(self._settings.server)
@@ -53,22 +66,19 @@ class EmailChannel:
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Hand the mail over once. Raises DeliveryError subclasses."""
-        target, raw = build(delivery)
+        mail = build(delivery)
         assert self._pool is not None
         progress = _Progress()
         try:
-            async with self._pool.connection() as client:
-                return await self._transact(client, target, raw, progress)
+            async with asyncio.timeout(self._settings.before_data) as limit, self._pool.connection() as client:
+                await client.mail(mail.sender)
+                await client.rcpt(mail.recipient)
+                progress.in_data = True
+                limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_data)
+                answer = await client.data(mail.content)
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
             raise classify(error, in_data=progress.in_data) from None
-
-    async def _transact(self, client: aiosmtplib.SMTP, target: EmailTarget, raw: bytes, progress: _Progress) -> Receipt:
-        await client.mail(parseaddr(target.sender)[1])
-        await client.rcpt(target.to)
-        progress.in_data = True
-        answer = await client.data(raw)
-        match = _QUEUE_ID.search(answer.message)
-        return Receipt(provider_id=next(filter(None, match.groups()), None) if match else None)
+        return receipt_of(answer.message)
 
 
 @dataclass(slots=True)
@@ -76,14 +86,33 @@ class _Progress:
     in_data: bool = False
 
 
-def build(delivery: Delivery) -> tuple[EmailTarget, bytes]:
-    """Return the envelope and the mail. Raises PermanentFailure for a value that must not be sent."""
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """An envelope and its content, ready to be said to a server."""
+
+    sender: str
+    recipient: str
+    content: bytes
+
+    def __repr__(self) -> str:
+        return f"Mail({len(self.content)} bytes)"
+
+
+def receipt_of(answer: str) -> Receipt:
+    """Return the receipt in the server's words after the mail: its queue's name for it, when it says one."""
+    match = _QUEUE_ID.search(answer)
+    return Receipt(provider_id=next(filter(None, match.groups()), None) if match else None)
+
+
+def build(delivery: Delivery) -> Mail:
+    """Return the mail with its envelope. Raises PermanentFailure for a value that must not be sent."""
     target = delivery.target
     assert isinstance(target, EmailTarget)
     if not target.sender:
         raise PermanentFailure("no_sender", "no sender: set email_from of the tenant or NOTIFIER_EMAIL_FROM")
     try:
-        raw = mime.build(
+        sender, recipient = mime.envelope(target.sender), mime.envelope(target.to)
+        content = mime.build(
             sender=target.sender,
             to=target.to,
             reply_to=target.reply_to,
@@ -96,34 +125,49 @@ def build(delivery: Delivery) -> tuple[EmailTarget, bytes]:
         )
     except mime.HeaderError as error:
         raise PermanentFailure("bad_header", str(error)) from None
-    return target, raw
+    return Mail(sender, recipient, content)
 
 
 def classify(error: Exception, *, in_data: bool) -> DeliveryError:
     """Return what an error of the SMTP dialogue means."""
-    if isinstance(error, aiosmtplib.SMTPRecipientsRefused) and error.recipients:
-        error = error.recipients[0]
-    if isinstance(error, aiosmtplib.SMTPResponseException):
-        return _answered(error.code, error.message, in_data and not isinstance(error, aiosmtplib.SMTPDataError))
+    if isinstance(error, aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError):
+        return _answered(error.code, error.message)
     if in_data:
-        return OutcomeUnknown("cut", "the connection was lost while the mail was handed over")
+        return OutcomeUnknown("cut", "no usable answer came while the mail was handed over")
     match error:
+        case aiosmtplib.SMTPResponseException():
+            return _not_for_us(error.code)
+        case _ if _is_tls(error):
+            return TemporaryFailure("tls", "TLS with the mail server failed, or its certificate", lane_wide=True)
         case aiosmtplib.SMTPConnectTimeoutError() | aiosmtplib.SMTPTimeoutError() | TimeoutError():
             return TemporaryFailure("timeout", "the mail server does not answer")
         case aiosmtplib.SMTPServerDisconnected():
             return TemporaryFailure("cut", "the mail server closed the connection")
         case aiosmtplib.SMTPConnectError() | OSError():
             return TemporaryFailure("connect", "the mail server cannot be reached")
-    return TemporaryFailure("configuration", "TLS or log-in with the mail server failed", lane_wide=True)
+    return TemporaryFailure("configuration", "the mail server lacks STARTTLS or our log-in", lane_wide=True)
 
 
-def _answered(code: int, message: str, unclear: bool) -> DeliveryError:
-    if unclear:
-        return OutcomeUnknown("cut", f"the mail server answered {code} while the mail was handed over", code=str(code))
+def _not_for_us(code: int) -> TemporaryFailure:
+    return TemporaryFailure("server", f"the mail server answered {code} to us", code=str(code), lane_wide=True)
+
+
+def _is_tls(error: BaseException | None) -> bool:
+    """Whether TLS failed; aiosmtplib wraps what the connection said."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _answered(code: int, message: str) -> DeliveryError:
     if code in SERVER_CODES:
-        return TemporaryFailure("server", f"the mail server answered {code}", code=str(code), lane_wide=True)
+        return _not_for_us(code)
     if 400 <= code < 500:
         return TemporaryFailure("deferred", f"the mail server answered {code}", code=str(code))
+    if not 500 <= code < 600:
+        return OutcomeUnknown("bad_answer", "the mail server's answer is not SMTP")
     gone = bool(GONE.search(message))
     detail = "no such mailbox" if gone else f"the mail server refused the mail with {code}"
     return PermanentFailure("refused", detail, code=str(code), disable=gone)

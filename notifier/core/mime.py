@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from email.headerregistry import Address
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, getaddresses
 
+import idna
+
+LONGEST_ADDRESS = 320  #: characters; RFC 5321: 64 + 1 + 255
 FOLD = 76  #: characters of a header line
 ENCODED_BYTES = 42  #: bytes of one encoded word, so that it fits a line in base64
+
+
+#: What would not come back as it was: something like an encoded word, and spaces where lines are folded.
+_ODD = re.compile(r"=\?|^ | $|  ")
 
 
 class HeaderError(ValueError):
@@ -58,23 +66,41 @@ def build(
 
 def mailbox(text: str) -> str:
     """Return an address as a header holds it: the name quoted or encoded, the domain in ASCII. Raises HeaderError."""
+    name, spec = _parsed(text)
+    if not name:
+        return spec
+    quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    shown = _words(name)
+    return f"{quoted if shown == name else shown} <{spec}>"
+
+
+def envelope(text: str) -> str:
+    """Return the bare address of a mailbox as MAIL and RCPT say it. Raises HeaderError."""
+    return _parsed(text)[1]
+
+
+def _parsed(text: str) -> tuple[str, str]:
+    """The name and the address with its domain in ASCII. One mailbox only: a second would get what is not for it."""
     _checked(text, "address")
-    name, address = parseaddr(text)
+    found = getaddresses([text])
+    if len(found) != 1:
+        raise HeaderError("not one mail address")
+    name, address = found[0]
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain or not local.isascii():
         raise HeaderError("not a mail address that can be written without SMTPUTF8")
     try:
-        spec = str(Address(username=local, domain=domain.encode("idna").decode()))
+        spec = str(Address(username=local, domain=idna.encode(domain, uts46=True).decode()))
     except (UnicodeError, ValueError) as error:
         raise HeaderError(f"not a mail address: {type(error).__name__}") from None
-    if not name:
-        return spec
-    shown = _words(name) if not name.isascii() else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return f"{shown} <{spec}>"
+    if len(spec) > LONGEST_ADDRESS or any(char.isspace() for char in spec):
+        raise HeaderError("not a mail address: too long, or a space in it")
+    return name, spec
 
 
 def _part(boundary: str, kind: str, body: str) -> list[str]:
-    encoded = base64.encodebytes(body.replace("\r\n", "\n").replace("\n", "\r\n").encode()).decode().splitlines()
+    raw = body.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
+    encoded = base64.encodebytes(raw).decode().splitlines()
     return [
         f"--{boundary}",
         f"Content-Type: text/{kind}; charset=utf-8",
@@ -88,7 +114,7 @@ def _header(name: str, value: str) -> str:
     """Fold at spaces; a value without a place to fold may be long, up to RFC 5322's 998."""
     line, out = f"{name}:", []
     for word in value.split(" "):
-        if len(line) + 1 + len(word) > FOLD and line.strip() and not line.endswith(":"):
+        if len(line) + 1 + len(word) > FOLD and not line.endswith(":"):
             out.append(line)
             line = ""
         line = f"{line} {word}"
@@ -101,7 +127,7 @@ def _header(name: str, value: str) -> str:
 def _words(text: str) -> str:
     """ASCII as it is, everything else as encoded words that each hold whole characters."""
     _checked(text, "header")
-    if text.isascii() and "=?" not in text and max(map(len, text.split(" ")), default=0) < FOLD:
+    if text.isascii() and text.isprintable() and not _ODD.search(text) and max(map(len, text.split(" "))) < FOLD:
         return text
     words, chunk = [], b""
     for char in text:

@@ -8,7 +8,8 @@ answered (refused); one without never reached the receiver (not sent); a lost an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
@@ -38,6 +39,19 @@ class Next:
     code: str | None = None
     pause_lane_until: datetime | None = None
     disable_target: bool = False
+
+
+def seconds_asked(retry_after: str | None, now: datetime) -> float | None:
+    """Read Retry-After (RFC 9110): seconds or a date. None when there is none, or nonsense."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), LONGEST_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, min(LONGEST_RETRY_AFTER, (moment - now).total_seconds()))
 
 
 def after_success(*, delivered: bool) -> Next:

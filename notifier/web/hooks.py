@@ -20,6 +20,7 @@ from notifier.ports import Clock, Store
 log = structlog.get_logger(__name__)
 
 LARGEST = 64 * 1024  #: bytes of a call-back
+MOST_FIELDS = 100
 Verify = Callable[[str, Mapping[str, str], str], bool]  #: (url, parameters, signature)
 
 
@@ -32,7 +33,7 @@ def create_router(store: Store, clock: Clock, verify: Verify, base_url: str) -> 
         body = await _body(request)
         if body is None:
             return Response(status_code=413)
-        parameters = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=100))
+        parameters = _parameters(body)
         url = f"{base_url}/v1/hooks/twilio/{attempt_id}"
         if not verify(url, parameters, request.headers.get("x-twilio-signature", "")):
             log.warning("a call-back without a valid signature was refused", action="hook_refused")
@@ -41,6 +42,15 @@ def create_router(store: Store, clock: Clock, verify: Verify, base_url: str) -> 
         return Response(status_code=204)
 
     return router
+
+
+def _parameters(body: bytes) -> dict[str, str]:
+    """The form; nothing of one with too many fields, so that no signature fits it."""
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return {}
+    return dict(fields)
 
 
 async def _body(request: Request) -> bytes | None:
