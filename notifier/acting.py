@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -24,10 +25,10 @@ from notifier.core.links import LinkPurpose, LinkSigner, normalise_code
 from notifier.core.model import Contact, Event, EventType, Outlet
 from notifier.core.order_flow import Decided, Refusal, Refused, Wish
 from notifier.core.order_form import Form
-from notifier.core.orders import Action, Decision, Order
+from notifier.core.orders import Decision, Order
 from notifier.core.policy import Confirmation, TenantPolicy
 from notifier.core.records import AuditEntry, LinkRow, SubjectState
-from notifier.errors import LinkExpired, LinkInvalid, LinkRevoked
+from notifier.errors import LinkExpired, LinkInvalid, LinkRevoked, StoreError
 from notifier.ports import Clock, Hints, PolicySource, Store
 from notifier.unit import Reader, Writer
 
@@ -57,8 +58,23 @@ class Visit:
     order: Order | None = None
     decision: Decision | None = None
     seen: Mapping[str, Any] | None = None  #: the order's data in the version that this link's message showed
+    may_act: bool = False  #: what the link was made for, as far as the person still has the right
     locked: bool = False
     nonce: str = ""
+    name: str = ""  #: what the person who has this link is called: given name or role
+
+    @property
+    def picture(self) -> Mapping[str, str] | None:
+        """The reference of the picture to show: that of the order as it is now, else the event's."""
+        if self.order is not None:
+            image = self.order.data.image
+            return None if image is None else image.model_dump(mode="json", exclude_none=True)
+        return self.event.data.get("image")
+
+    @property
+    def own_decision(self) -> bool:
+        """Whether the person who looks is the one who decided."""
+        return self.decision is not None and self.decision.recipient_key == self.link.recipient_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,40 +103,51 @@ class LinkService:
     # -- opening ------------------------------------------------------------------------------------------------
 
     def open_token(self, token: str, host: str) -> Visit:
-        """Open a signed link. Raises LinkInvalid, LinkExpired, LinkRevoked."""
-        now = self.clock()
-        opened = self.signer.open(token, now)
+        """Open a signed link at the host it was asked for. Raises LinkInvalid, LinkExpired, LinkRevoked."""
+        opened = self.signer.verify(token)  # before the database is asked
+        self.policies.refresh()
         with self.store.read() as tx:
             row = tx.link(opened.link_id)
-            return self._visit(tx, row, host, now, opened.purpose)
+            if row is None or row.purpose != opened.purpose:
+                raise LinkInvalid
+            return self._visit(tx, row, host, min(opened.expires_at, row.expires_at))
 
     def open_code(self, text: str, host: str) -> Visit:
-        """Open a short code, typed or followed. Raises as open_token."""
+        """Open a short code, typed or followed. Raises as open_token: who has the 80 bits of a code has its link."""
         code = normalise_code(text)
         if code is None:
             raise LinkInvalid
-        now = self.clock()
+        self.policies.refresh()
         with self.store.read() as tx:
             row = tx.link_by_code(self.signer.code_hash(code))
-            if row is not None and row.expires_at <= now:
-                raise LinkExpired(row.expires_at)
-            return self._visit(tx, row, host, now, LinkPurpose(row.purpose) if row else None)
+            if row is None:
+                raise LinkInvalid
+            return self._visit(tx, row, host, row.expires_at)
 
-    def _visit(self, tx: Reader, row: LinkRow | None, host: str, now: datetime, purpose: LinkPurpose | None) -> Visit:
-        if row is None or purpose is None or row.purpose != purpose:
-            raise LinkInvalid
+    def _visit(self, tx: Reader, row: LinkRow, host: str, expires_at: datetime) -> Visit:
         policy = self.policies.current().tenants.get(row.tenant)
-        if policy is None or not self._our_host(policy, host):
-            raise LinkInvalid
+        if policy is None or not same_host(host, self.base_of(policy)):
+            raise LinkInvalid  # not even "expired" is told at another tenant's address
         if row.revoked_at is not None:
-            raise LinkRevoked
+            raise LinkRevoked(row.tenant)
+        if expires_at <= self.clock():
+            raise LinkExpired(expires_at, row.tenant)
         event = tx.event(row.tenant, row.event_id)
         if event is None:
             raise LinkInvalid
         outlet = tx.outlets(row.tenant, [event.outlet]).get(event.outlet) if event.outlet else None
+        purpose = LinkPurpose(row.purpose)
         if purpose is not LinkPurpose.ORDER:
             return Visit(row, purpose, policy, event, outlet)
         return self._order_visit(tx, row, policy, event, outlet)
+
+    def base_of(self, policy: TenantPolicy) -> str:
+        """The address that the tenant's links open at."""
+        return policy.base_url or self.base_url
+
+    def tenant_policy(self, tenant: str) -> TenantPolicy | None:
+        """For pages about links that are no longer open."""
+        return self.policies.current().tenants.get(TenantId(tenant))
 
     def _order_visit(
         self, tx: Reader, row: LinkRow, policy: TenantPolicy, event: Event, outlet: Outlet | None
@@ -131,6 +158,7 @@ class LinkService:
         decision = tx.decision(row.tenant, order.decision_id) if order.decision_id else None
         seen = tx.order_version(row.tenant, order.id, row.object_version) if row.object_version else None
         state = tx.number_state(row.tenant, order.id, row.recipient_key)
+        contacts = tx.contacts(order.tenant, [order.outlet]).get(order.outlet, [])
         return Visit(
             link=row,
             purpose=LinkPurpose.ORDER,
@@ -140,31 +168,38 @@ class LinkService:
             order=order,
             decision=decision,
             seen=seen,
+            may_act=row.may_act and _may_decide(row, contacts, policy),
             locked=state is not None and state.wrong >= TRIES,
             nonce=secrets.token_urlsafe(12),
+            name=_given_name(row, contacts),
         )
-
-    def _our_host(self, policy: TenantPolicy, host: str) -> bool:
-        """A tenant's links open at the tenant's address only."""
-        base = (policy.base_url or self.base_url).partition("://")[2].partition("/")[0]
-        return host.lower() == base.lower()
 
     # -- acting -------------------------------------------------------------------------------------------------
 
     def act(self, visit: Visit, form: Form, via: str) -> Acted:
         """Take the decision that a form asks for, once."""
-        now = self.clock()
-        if visit.order is None or not visit.link.may_act or form.action is None or not form.nonce:
+        if visit.order is None or not visit.may_act:
             return Acted(visit, error=Refusal.NOT_ALLOWED, typed=form)
-        with self.store.write() as tx:
-            subject = f"order/{visit.order.number}"
-            state = tx.lock_subjects(visit.policy.id, [subject]).get(subject)
-            order = tx.lock_order(visit.policy.id, visit.order.id)
-            assert order is not None
-            acted = self._judge(tx, visit, order, state, form, via, now)
+        if form.action is None or not form.nonce:
+            return Acted(visit, error=Refusal.UNCLEAR, typed=form)
+        try:
+            acted = self._act(visit, visit.order, form, via)
+        except StoreError as error:
+            if not error.conflict:
+                raise
+            acted = self._act(visit, visit.order, form, via)  # two writers met; the second look is the truth
         if acted.done:
             self.hints.route()
         return self._fresh(acted)
+
+    def _act(self, visit: Visit, seen: Order, form: Form, via: str) -> Acted:
+        now = self.clock()
+        with self.store.write() as tx:
+            subject = f"order/{seen.number}"
+            state = tx.lock_subjects(visit.policy.id, [subject]).get(subject)
+            order = tx.lock_order(visit.policy.id, seen.id)
+            assert order is not None  # orders are never deleted
+            return self._judge(tx, visit, order, state, form, via, now)
 
     def _judge(
         self,
@@ -178,10 +213,7 @@ class LinkService:
     ) -> Acted:
         if tx.decision_by_nonce(order.tenant, order.id, form.nonce) is not None:
             return Acted(visit, done=True)  # the same form again: the same receipt
-        wish = self._wish(tx, visit, order, form, via)
-        answer = order_flow.decide(order, wish, visit.policy, now, new_id)
-        if isinstance(answer, Decided) and form.unreadable and form.action is Action.MODIFY:
-            answer = Refused(Refusal.INVALID, dict.fromkeys(form.unreadable, "a whole number, please"))
+        answer = order_flow.decide(order, _wish(visit, form, via), visit.policy, now, new_id)
         if isinstance(answer, Refused) and answer.reason is not Refusal.INVALID:
             return Acted(visit, error=answer.reason, refused=answer, typed=form)
         if (wrong := self._number_against(tx, visit, order, form, now)) is not None:
@@ -199,11 +231,16 @@ class LinkService:
             return None
         key = visit.link.recipient_key
         known = tx.number_state(order.tenant, order.id, key)
-        if known is None or known.wrong >= TRIES:
+        if known is None:
+            return Acted(visit, error=Refusal.NOT_ALLOWED, typed=form)
+        if known.wrong >= TRIES:
             return Acted(visit, error=FormError.LOCKED, typed=form)
         if not form.number:
             return Acted(visit, error=FormError.NO_NUMBER, tries_left=TRIES - known.wrong, typed=form)
-        expected = self.signer.number(order.id, key, known.round, known.key_id)
+        try:
+            expected = self.signer.number(order.id, key, known.round, known.key_id)
+        except LinkInvalid:  # the key it was made with is gone: nobody can have the right one
+            return Acted(visit, error=Refusal.NOT_ALLOWED, typed=form)
         if hmac.compare_digest(expected.encode(), form.number.encode()):
             return None
         # The count hangs on form and number: a doubled form counts once, another guess in the same form counts.
@@ -212,21 +249,6 @@ class LinkService:
         tx.save_audit([_audit(visit, "link.wrong_number", order, now, {"wrong": wrong})])
         error = FormError.LOCKED if wrong >= TRIES else FormError.WRONG_NUMBER
         return Acted(visit, error=error, tries_left=max(0, TRIES - wrong), typed=form)
-
-    def _wish(self, tx: Reader, visit: Visit, order: Order, form: Form, via: str) -> Wish:
-        assert form.action is not None
-        contacts = tx.contacts(order.tenant, [order.outlet]).get(order.outlet, [])
-        return Wish(
-            action=form.action,
-            quantities=form.quantities,
-            reason=form.reason,
-            seen_version=form.version,
-            nonce=form.nonce,
-            recipient_key=visit.link.recipient_key,
-            recipient_id=visit.link.recipient_id,
-            decided_by=form.name or _given_name(visit.link, contacts),
-            via=via,
-        )
 
     def _record(self, tx: Writer, visit: Visit, answer: Decided, state: SubjectState | None, now: datetime) -> None:
         """Order, event and audit beside the decision, in its transaction."""
@@ -286,13 +308,51 @@ def _order_id(row: LinkRow) -> OrderId:
     return OrderId(row.object.removeprefix("order/"))
 
 
+def same_host(host: str, base_url: str) -> bool:
+    """Whether a Host header names the host of an address; a port that the scheme implies may be left out or not."""
+    base = urlsplit(base_url)
+    usual = {"https": ":443", "http": ":80"}[base.scheme]
+    return host.lower().removesuffix(usual) == base.netloc.lower().removesuffix(usual)
+
+
+def _may_decide(link: LinkRow, contacts: list[Contact], policy: TenantPolicy) -> bool:
+    """Rights are judged when they are used: who left the store, or the role, keeps a link that only shows."""
+    return any(
+        contact.recipient.id == link.recipient_id
+        and contact.recipient.active
+        and contact.role in policy.orders.decide_roles
+        for contact in contacts
+    )
+
+
+def _wish(visit: Visit, form: Form, via: str) -> Wish:
+    assert form.action is not None
+    return Wish(
+        action=form.action,
+        quantities=form.quantities,
+        reason=form.reason,
+        seen_version=form.version,
+        nonce=form.nonce,
+        recipient_key=visit.link.recipient_key,
+        recipient_id=visit.link.recipient_id,
+        decided_by=form.name if _is_name(form.name) else visit.name,
+        via=via,
+        unreadable=form.unreadable,
+    )
+
+
 def _given_name(link: LinkRow, contacts: list[Contact]) -> str:
     """Given name, else role; never an address."""
     for contact in contacts:
         if contact.recipient.id == link.recipient_id:
             name = contact.recipient.name.split(" ")[0]
-            return name or contact.role.replace("_", " ")
+            return name if _is_name(name) else contact.role.replace("_", " ")
     return "somebody with the link"
+
+
+def _is_name(text: str) -> bool:
+    """Whether others may be shown this as somebody's name: no e-mail address, no phone number."""
+    return any(char.isalpha() for char in text) and "@" not in text and sum(char.isdigit() for char in text) < 5
 
 
 def _audit(visit: Visit, action: str, order: Order, now: datetime, detail: Mapping[str, Any]) -> AuditEntry:

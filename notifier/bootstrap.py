@@ -30,7 +30,7 @@ from notifier.hints import BrokerHints, NoHints
 from notifier.pipeline import Pipeline
 from notifier.planning import Planner
 from notifier.policies import StoredPolicies
-from notifier.ports import Channel, Hints
+from notifier.ports import Channel, Clock, Hints
 from notifier.preparing import Preparation, Senders
 from notifier.sources.catalogue import load_catalogue
 from notifier.sources.coolr import adapt_record
@@ -53,6 +53,7 @@ class System:
     settings: Settings
     environ: Mapping[str, str]
     publish: Callable[[str], None] | None = None
+    clock: Clock = utc_now
 
     @cached_property
     def store(self) -> SqlStore:
@@ -103,12 +104,12 @@ class System:
     @cached_property
     def pipeline(self) -> Pipeline:
         """The story."""
-        return Pipeline(self.store, self.hints, self.policies, utc_now, adapt_record, self.planner, self.preparation)
+        return Pipeline(self.store, self.hints, self.policies, self.clock, adapt_record, self.planner, self.preparation)
 
     @cached_property
     def link_service(self) -> LinkService:
         """Opens links and takes decisions."""
-        return LinkService(self.store, self.signer, self.policies, self.hints, utc_now, self.settings.base_url)
+        return LinkService(self.store, self.signer, self.policies, self.hints, self.clock, self.settings.base_url)
 
     def channels(self) -> dict[ChannelName, Channel]:
         """New channel objects; they belong to one event loop."""
@@ -116,7 +117,7 @@ class System:
 
     def new_engine(self) -> Engine:
         """A delivery engine for this process."""
-        return Engine(self.pipeline, self.channels(), utc_now, EngineLimits(slots=self.settings.slots))
+        return Engine(self.pipeline, self.channels(), self.clock, EngineLimits(slots=self.settings.slots))
 
     @property
     def drain_seconds(self) -> float:

@@ -124,13 +124,18 @@ class LinkInvalid(LinkError):
 class LinkExpired(LinkError):
     """The link has expired."""
 
-    def __init__(self, expired_at: datetime) -> None:
+    def __init__(self, expired_at: datetime, tenant: str = "") -> None:
         super().__init__(f"The link expired at {expired_at.isoformat()}")
         self.expired_at = expired_at
+        self.tenant = tenant  #: whose link it is: whom the reader can call
 
 
 class LinkRevoked(LinkError):
     """The link was withdrawn."""
+
+    def __init__(self, tenant: str = "") -> None:
+        super().__init__()
+        self.tenant = tenant
 
 
 class LinkUsed(LinkError):

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from notifier.core.model import EventType
 
@@ -160,6 +160,15 @@ class OrderData(EventData):
     image: ImageRef | None = None
     asset: AssetRef | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("lines")
+    @classmethod
+    def _each_once(cls, value: tuple[OrderLine, ...]) -> tuple[OrderLine, ...]:
+        """People and receivers name a line by its SKU: two of the same could not be told apart."""
+        skus = [line.sku for line in value]
+        if twice := next((sku for sku in skus if skus.count(sku) > 1), None):
+            raise ValueError(f"the SKU {twice!r} stands twice")
+        return value
 
 
 class OrderWithdrawnData(EventData):

@@ -21,6 +21,7 @@ from notifier.core.event_data import (
     OrderWithdrawnData,
     OutletRef,
 )
+from notifier.core.formatting import money
 from notifier.core.ids import DecisionId, OrderId, OutletCode, RecipientId, RecipientKey
 from notifier.core.model import Event, EventType
 from notifier.core.orders import Action, Decision, Order, OrderStatus
@@ -28,6 +29,7 @@ from notifier.core.policy import TenantPolicy
 
 GRACE = timedelta(seconds=60)  #: an answer that left in time counts although the network was slow
 MOST_CASES = 100_000
+NO_COUNT = "a whole number of cases, please; 0 leaves it out"
 ORDER_EVENTS = (EventType.ORDER_RECOMMENDED, EventType.ORDER_WITHDRAWN, EventType.ORDER_DECIDED)
 STATUS_OF = {
     Action.ACCEPT: OrderStatus.ACCEPTED,
@@ -135,6 +137,7 @@ class Refusal(StrEnum):
     TOO_LATE = "too_late"
     PAUSED = "paused"
     NOT_ALLOWED = "not_allowed"
+    UNCLEAR = "unclear"  #: no button of ours, or "accept" beside changed quantities
     INVALID = "invalid"  #: quantities, line by line
 
 
@@ -168,6 +171,7 @@ class Wish:
     recipient_id: RecipientId | None
     decided_by: str
     via: str
+    unreadable: tuple[str, ...] = ()  #: SKUs whose quantity is no whole number
 
 
 def decide(
@@ -177,19 +181,25 @@ def decide(
     reason = _state_against(order, wish, now)
     if reason is not None:
         return Refused(reason)
-    quantities = final_quantities(order, wish)
-    problems, message = check_quantities(order, quantities) if wish.action is Action.MODIFY else ({}, "")
-    if problems or message:
-        return Refused(Refusal.INVALID, problems, message)
+    if wish.action is Action.ACCEPT and _changed(order, wish):
+        return Refused(Refusal.UNCLEAR)
+    action = wish.action
+    if action is Action.MODIFY:
+        problems, message = _mistakes(order, wish)
+        if problems or message:
+            return Refused(Refusal.INVALID, problems, message)
+        if not _changed(order, wish):
+            action = Action.ACCEPT  # a change that changes nothing
+    quantities = final_quantities(order, replace(wish, action=action))
     final_at = now + timedelta(minutes=policy.orders.undo_minutes)
     decision = Decision(
         id=DecisionId(new_id()),
         tenant=order.tenant,
         order_id=order.id,
         order_version=order.version,
-        action=wish.action,
+        action=action,
         quantities=quantities,
-        reason=wish.reason[:500],
+        reason=wish.reason[:500] if action is Action.CANCEL else "",
         decided_at=now,
         final_at=max(now, min(final_at, order.deadline)) if order.deadline else final_at,
         nonce=wish.nonce,
@@ -198,7 +208,7 @@ def decide(
         decided_by=wish.decided_by[:100],
         via=wish.via,
     )
-    after = replace(order, status=STATUS_OF[wish.action], version=order.version + 1, decision_id=decision.id)
+    after = replace(order, status=STATUS_OF[action], version=order.version + 1, decision_id=decision.id)
     return Decided(after, decision)
 
 
@@ -216,6 +226,22 @@ def _state_against(order: Order, wish: Wish, now: datetime) -> Refusal | None:
     if order.answer_by is not None and now > order.answer_by + GRACE:
         return Refusal.TOO_LATE
     return None
+
+
+def _changed(order: Order, wish: Wish) -> bool:
+    """Whether a quantity was typed that is not the suggested one; what cannot be read counts too."""
+    if wish.unreadable:
+        return True
+    return any(wish.quantities.get(line.sku, line.suggested_cases) != line.suggested_cases for line in order.data.lines)
+
+
+def _mistakes(order: Order, wish: Wish) -> tuple[dict[str, str], str]:
+    """What is wrong with changed quantities; each needs one, since an empty field is neither 0 nor the suggestion."""
+    absent = {line.sku: NO_COUNT for line in order.data.lines if line.sku not in wish.quantities}
+    if not absent and not _changed(order, wish):
+        return {}, ""  # as suggested
+    problems, message = check_quantities(order, final_quantities(order, wish))
+    return {**problems, **absent}, "" if absent else message
 
 
 def final_quantities(order: Order, wish: Wish) -> dict[str, int]:
@@ -243,27 +269,35 @@ def _line_mistake(line: OrderLine, cases: int) -> str:
         return ""
     most = MOST_CASES if line.max_cases is None else line.max_cases
     if cases < line.min_cases:
-        return f"at least {line.min_cases} cases, or 0"
+        return f"at least {_cases(line.min_cases)}, or 0"
     if cases > most:
-        return f"at most {most} cases"
+        return f"at most {_cases(most)}"
     if cases % line.multiple:
         below = cases - cases % line.multiple
-        return f"only in steps of {line.multiple}: {below} or {below + line.multiple} cases"
+        near = [some for some in (below, below + line.multiple) if some == 0 or line.min_cases <= some <= most]
+        choice = f": {' or '.join(map(str, near))}" if near else ""
+        return f"only in steps of {line.multiple}{choice}"
     return ""
 
 
 def _whole_mistake(order: Order, quantities: Mapping[str, int], total: int) -> str:
     cases, value = order.data.cases, order.data.value
     if cases.min is not None and total < cases.min:
-        return f"The smallest order is {cases.min} cases; this is {total}."
+        return f"The smallest order is {_cases(cases.min)}; this is {_cases(total)}."
     if cases.max is not None and total > cases.max:
-        return f"The largest order is {cases.max} cases; this is {total}."
-    worth = total_value(order, quantities)
-    if worth is not None and value.min is not None and worth < value.min:
-        return "The order is below the smallest order value."
-    if worth is not None and value.max is not None and worth > value.max:
-        return "The order is above the largest order value."
+        return f"The largest order is {_cases(cases.max)}; this is {_cases(total)}."
+    worth, currency = total_value(order, quantities), order.data.currency
+    if worth is None or currency is None:
+        return ""
+    if value.min is not None and worth < value.min:
+        return f"The smallest order is {money(value.min, currency)}; this is {money(worth, currency)}."
+    if value.max is not None and worth > value.max:
+        return f"The largest order is {money(value.max, currency)}; this is {money(worth, currency)}."
     return ""
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'' if count == 1 else 's'}"
 
 
 def total_value(order: Order, quantities: Mapping[str, int]) -> int | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from notifier.core.clean import one_line
@@ -12,9 +13,7 @@ from notifier.core.orders import Action
 MOST_FIELDS = 500
 MOST_DIGITS = 6
 REASONS = ("", "Enough in stock", "Too expensive", "Closed or on holiday", "Wrong products", "Other")
-CASES = "cases."  #: field name of a quantity: this and the line's position
-#: Arabic-Indic and Eastern Arabic-Indic digits, as phones in Arabic type them.
-DIGITS = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹", "01234567890123456789")
+CASES = "cases."  #: field name of a quantity: this and the SKU, so that no new version puts it at another product
 _NONCE = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
@@ -28,29 +27,32 @@ class Form:
     version: int = 0
     quantities: Mapping[str, int] = field(default_factory=dict)
     typed: Mapping[str, str] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()  #: SKUs whose quantity is no number
-    reason: str = ""
+    unreadable: tuple[str, ...] = ()  #: SKUs whose quantity was sent and is no whole number
+    reason_choice: str = ""  #: one of REASONS
     reason_text: str = ""
     name: str = ""
 
+    @property
+    def reason(self) -> str:
+        """Why somebody declines, in one text."""
+        return ": ".join(part for part in (self.reason_choice, self.reason_text) if part)
 
-def read_form(fields: Mapping[str, str], skus: list[str]) -> Form:
-    """Return the form; what cannot be read is kept as typed. `skus` are the order's lines in order."""
-    typed = {sku: fields.get(f"{CASES}{position}", "")[:20] for position, sku in enumerate(skus)}
-    counts = {sku: _count(text) for sku, text in typed.items() if text.strip()}
-    reason = fields.get("reason", "")
-    reason = reason if reason in REASONS else "Other"
-    own_words = one_line(fields.get("reason_text", ""), 300)
+
+def read_form(fields: Mapping[str, str], skus: Iterable[str]) -> Form:
+    """Return the form; what cannot be read is kept as typed. `skus` are those of the order as it is now."""
+    typed = {sku: fields[f"{CASES}{sku}"][:20] for sku in skus if f"{CASES}{sku}" in fields}
+    counts = {sku: _count(text) for sku, text in typed.items()}
+    choice = fields.get("reason", "")
     return Form(
         action=_action(fields.get("action", "")),
-        number=_digits(fields.get("number", ""))[:4],
+        number="".join(char for char in _western(fields.get("number", "")[:20]) if char.isdigit())[:4],
         nonce=nonce if _NONCE.fullmatch(nonce := fields.get("nonce", "")) else "",
         version=_count(fields.get("version", "")) or 0,
         quantities={sku: count for sku, count in counts.items() if count is not None},
         typed=typed,
         unreadable=tuple(sku for sku, count in counts.items() if count is None),
-        reason=": ".join(part for part in (reason, own_words) if part),
-        reason_text=own_words,
+        reason_choice=choice if choice in REASONS else "Other",
+        reason_text=one_line(fields.get("reason_text", ""), 300),
         name=one_line(fields.get("name", ""), 40),
     )
 
@@ -59,10 +61,15 @@ def _action(text: str) -> Action | None:
     return Action(text) if text in [action.value for action in Action] else None
 
 
-def _digits(text: str) -> str:
-    return re.sub(r"\s", "", text[:20]).translate(DIGITS)
+def _western(text: str) -> str:
+    """Digits of any script as 0 to 9, as phones in Arabic, Persian or Hindi type them; other digits are dropped."""
+    return "".join(
+        str(unicodedata.decimal(char)) if char.isdecimal() else char
+        for char in text
+        if char.isdecimal() or not char.isdigit()
+    )
 
 
 def _count(text: str) -> int | None:
-    plain = _digits(text)
-    return int(plain) if plain.isascii() and plain.isdigit() and len(plain) <= MOST_DIGITS else None
+    plain = re.sub(r"\s", "", _western(text[:20]))
+    return int(plain) if re.fullmatch(rf"[0-9]{{1,{MOST_DIGITS}}}", plain) else None

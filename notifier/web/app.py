@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notifier import __version__
-from notifier.bootstrap import System, templates_root, utc_now
+from notifier.bootstrap import System, templates_root
 from notifier.channels.sms import verify_signature
 from notifier.config import load
 from notifier.logs import set_up
@@ -20,6 +20,7 @@ from notifier.sources.pictures import Pictures
 from notifier.store import newest_schema
 from notifier.web import auth, hooks, intake, links, ops, problems, reads
 from notifier.web.pages import Pages
+from notifier.web.security import Proxies
 from notifier.worker.current import build_for_publishing
 
 log = structlog.get_logger("notifier.web")
@@ -54,17 +55,20 @@ def build_app(system: System) -> ASGIApp:
         lifespan=life,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # links are answered in place, and a redirect would repeat the Host it was asked for
     )
     problems.install(app)
     credential = auth.credential_dependency(system.store)
     app.include_router(intake.create_router(system.pipeline.accept, credential))
-    pages = Pages(templates_root(settings))
-    app.include_router(links.create_router(system.link_service, pages, Pictures.from_settings(settings)))
+    proxies = Proxies(settings.trusted_proxies)
+    pages = Pages(templates_root(settings), system.catalogue)
+    pictures = Pictures.from_settings(settings)
+    app.include_router(links.create_router(system.link_service, pages, pictures, proxies))
     verify = verify_signature(settings.twilio_auth_token.get_secret_value())
-    app.include_router(hooks.create_router(system.store, utc_now, verify, settings.base_url))
+    app.include_router(hooks.create_router(system.store, system.clock, verify, settings.base_url))
     app.include_router(reads.create_router(system.store, credential))
     key = settings.metrics_key.get_secret_value()
-    app.include_router(ops.create_router(system.store, utc_now, key, newest_schema()))
+    app.include_router(ops.create_router(system.store, system.clock, key, newest_schema(), proxies))
     return AccessLog(app)
 
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import HTTPException, Request
+from fastapi import HTTPException, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from notifier.core.keys import hash_of, well_formed
 from notifier.core.model import Credential
 from notifier.ports import Store
 
+_BEARER = HTTPBearer(auto_error=False, scheme_name="bearer", description="An API key: nk_...")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="header", description="The same, by header")
 REFUSED = "Send a valid API key: Authorization: Bearer nk_... or X-API-Key"
 
 
 def credential_dependency(store: Store) -> Callable[..., Any]:
     """Return the FastAPI dependency that authenticates a request."""
 
-    async def credential(request: Request) -> Credential:
-        given = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
+    async def credential(
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
+        header: Annotated[str | None, Security(_HEADER)],
+    ) -> Credential:
+        given = header or (bearer.credentials if bearer else "")
         found = await run_in_threadpool(_look_up, store, given) if well_formed(given) else None
         if found is None:
             raise HTTPException(401, REFUSED, {"WWW-Authenticate": "Bearer"})

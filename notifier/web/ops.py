@@ -1,7 +1,7 @@
 """For the operator at 3 a.m.: /healthz (alive), /readyz (able to work, and if not, what is missing), /metrics.
 
 Liveness asks nothing of others, so that a database outage does not restart the web. Metrics are read from the
-database when asked for, so that every process of the system is in them; behind a key, or from loopback only.
+database when asked for, so that every process of the system is in them; behind a key, or from this machine only.
 """
 
 from __future__ import annotations
@@ -10,39 +10,57 @@ import hmac
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
 from notifier.core.records import LaneStats
 from notifier.engine import DEAD_AFTER
 from notifier.errors import StoreError
 from notifier.ports import Clock, Store
+from notifier.web.problems import PROBLEM, problem
+from notifier.web.security import Proxies
+
+log = structlog.get_logger(__name__)
 
 LATENCY_BUCKETS = (0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)  #: seconds
 LATENCY_WINDOW = timedelta(minutes=15)
-LOOPBACK = ("127.0.0.1", "::1", "testclient")
+NO_KEY = "Send the metrics key: Authorization: Bearer ..."
+_READY = {"description": "Something is missing; the same form", "content": {"application/json": {}}}
 
 
-def create_router(store: Store, clock: Clock, metrics_key: str, expected_schema: str | None) -> APIRouter:
+def create_router(
+    store: Store, clock: Clock, metrics_key: str, expected_schema: str | None, proxies: Proxies
+) -> APIRouter:
     """Return the routes; `expected_schema` is the migration this code was written for."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/healthz", response_class=PlainTextResponse, summary="This process is alive")
-    def healthz() -> str:
-        return "ok\n"
+    def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
 
-    @router.get("/readyz", summary="The parts this process needs are there")
     def readyz() -> JSONResponse:
         missing = _missing(store, clock(), expected_schema)
         body = {"ready": not missing, "missing": missing}
         return JSONResponse(body, 503 if missing else 200, headers={"Cache-Control": "no-store"})
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+    alive, ready = "This process is alive", "The parts this process needs are there"
+    router.add_api_route("/healthz", healthz, summary=alive, response_class=PlainTextResponse)
+    router.add_api_route("/readyz", readyz, summary=ready, responses={503: _READY})
+    router.add_api_route("/healthz", healthz, methods=["HEAD"], include_in_schema=False)
+    router.add_api_route("/readyz", readyz, methods=["HEAD"], include_in_schema=False)
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=PlainTextResponse,
+        responses={401: PROBLEM, 503: PROBLEM},
+    )
     def metrics(request: Request) -> Response:
-        if not _may_read(request, metrics_key):
-            return PlainTextResponse("a metrics key is needed: Authorization: Bearer ...\n", 401)
+        """Behind the metrics key; without one configured, for this machine only, never through a proxy."""
+        if not _may_read(request, metrics_key, proxies):
+            return problem(401, NO_KEY, {"WWW-Authenticate": "Bearer"})
         registry = CollectorRegistry()
         registry.register(_Collector(store, clock))
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -53,14 +71,16 @@ def create_router(store: Store, clock: Clock, metrics_key: str, expected_schema:
 def _missing(store: Store, now: datetime, expected_schema: str | None) -> list[str]:
     try:
         with store.read() as tx:
-            schema, sessions, policy = tx.schema_version(), tx.sessions(), tx.policy_version()
+            schema = tx.schema_version()
+            if schema != expected_schema:
+                needed = f"this version needs {expected_schema}: run `notifier migrate`"
+                return [f"database schema is {schema or 'missing'}, {needed}"]
+            sessions, policy = tx.sessions(), tx.policy_version()
     except StoreError as error:
-        return [f"database: {error}"]
+        # Anybody may ask; the driver's sentence may name hosts and users, so that it goes to the log alone.
+        log.error("the store did not answer", action="store_away", error=str(error))
+        return ["the database does not answer; the log says why"]
     missing = []
-    if schema != expected_schema:
-        missing.append(
-            f"database schema is {schema or 'missing'}, this version needs {expected_schema}: run `notifier migrate`"
-        )
     if not policy:
         missing.append("no configuration applied yet: run `notifier config apply`")
     if not any(session.heartbeat_at > now - DEAD_AFTER for session in sessions):
@@ -68,9 +88,9 @@ def _missing(store: Store, now: datetime, expected_schema: str | None) -> list[s
     return missing
 
 
-def _may_read(request: Request, key: str) -> bool:
+def _may_read(request: Request, key: str, proxies: Proxies) -> bool:
     if not key:
-        return request.client is not None and request.client.host in LOOPBACK
+        return proxies.from_this_machine(request)
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     return hmac.compare_digest(given.encode(), key.encode())
 
@@ -118,7 +138,8 @@ def _age(moment: datetime | None, now: datetime) -> float:
 
 
 def _histogram(latencies: Sequence[tuple[str, str, float]]) -> Metric:
-    family = HistogramMetricFamily(
+    """A gauge histogram: it looks back 15 minutes, so that it falls as well as rises; rate() means nothing on it."""
+    family = GaugeHistogramMetricFamily(
         "notifier_handover_seconds",
         "Seconds from acceptance of the event to hand-over, last 15 minutes",
         labels=["channel", "priority"],

@@ -21,10 +21,32 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    409: "Conflict",
     413: "Too large",
     415: "Content type not supported",
     422: "Not acceptable as it is",
+    500: "A mistake of ours",
     503: "Try again shortly",
+}
+
+#: For `responses=` of a route: how its errors look in the OpenAPI document.
+PROBLEM: dict[str, Any] = {
+    "description": "A problem document (RFC 9457)",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string", "description": "What is wrong and what to do"},
+                    "field": {"type": "string", "description": "Where, if it is one field"},
+                },
+            }
+        }
+    },
 }
 
 
