@@ -12,6 +12,7 @@ from notifier.core.ids import OutletCode, TenantId
 from notifier.core.model import Contact
 from notifier.core.policy import TenantPolicy
 from notifier.importing import MOST_PROBLEMS, MOST_ROWS, Importer, ImportReport
+from notifier.ports import Store
 from notifier.store import SqlStore
 
 ACME = TenantPolicy(TenantId("acme"), "Acme", timezone="Europe/Madrid")
@@ -40,7 +41,7 @@ def said(report: ImportReport) -> list[tuple[int, str, str]]:
     return [(problem.row, problem.column, problem.reason) for problem in report.problems]
 
 
-def contacts(store: SqlStore, code: str) -> list[Contact]:
+def contacts(store: Store, code: str) -> list[Contact]:
     with store.read() as tx:
         return tx.contacts(ACME.id, [OutletCode(code)]).get(OutletCode(code), [])
 

@@ -6,16 +6,39 @@ Prints for people by default and JSON with `--json`; event data is escaped for t
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from notifier.cli import config, data, demo, inspect, keys, quarantine, run
 from notifier.cli.printing import complain
 from notifier.errors import ConfigError, NotifierError, StoreError
+from notifier.logs import set_up
+
+
+class Speaking(TyperGroup):
+    """Says what a person can act on in a sentence, never as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; our own errors become a sentence and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for problem in error.problems:
+                complain(str(problem))
+            raise typer.Exit(1) from None
+        except StoreError as error:
+            complain(f"database: {error}{_remedy(str(error))}")
+            raise typer.Exit(3) from None
+        except NotifierError as error:
+            complain(str(error))
+            raise typer.Exit(1) from None
+
 
 app = typer.Typer(
     name="notifier",
+    cls=Speaking,
     help="Turns Coolr's cooler events into delivered messages with links people can act on.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -29,19 +52,9 @@ app.add_typer(quarantine.app, name="quarantine", help="Events that could not be 
 
 
 def main() -> None:
-    """Entry point: what a person can act on is printed as a sentence, never as a traceback."""
-    try:
-        app()
-    except ConfigError as error:
-        for problem in error.problems:
-            complain(str(problem))
-        sys.exit(1)
-    except StoreError as error:
-        complain(f"database: {error}{_remedy(str(error))}")
-        sys.exit(3)
-    except NotifierError as error:
-        complain(str(error))
-        sys.exit(1)
+    """Entry point. Logs go to stderr as text, warnings only: a command prints what it has to say itself."""
+    set_up("text", "WARNING")
+    app()
 
 
 def _remedy(text: str) -> str:

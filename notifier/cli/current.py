@@ -9,7 +9,6 @@ from pathlib import Path
 
 from notifier.bootstrap import System, build
 from notifier.config import load
-from notifier.logs import set_up
 
 
 def environment() -> Mapping[str, str]:
@@ -29,10 +28,9 @@ def _in_other_form(name: str) -> bool:
 
 @cache
 def system() -> System:
-    """Return the system for commands: logs as text on stderr, hints published when there is a broker."""
+    """Return the system for commands: hints are published when there is a broker."""
     environ = environment()
     settings = load(environ)
-    set_up("text", "WARNING")
 
     def publish(task: str) -> None:
         from notifier.worker.app import app

@@ -55,7 +55,7 @@ def of_stored(system: System, reference: str, tenant: TenantId | None) -> dict[s
 def of_item(system: System, item: RawItem, policy: TenantPolicy) -> dict[str, Any]:
     """Explain an event that was not sent: what would happen if it came now from a key that may do everything."""
     now = utc_now()
-    credential = Credential("explain", policy.id, ("*",), ("*",), may_address=True)
+    credential = Credential("explain", policy.id, _sources(system, policy.id), ("*",), may_address=True)
     reading = read(item, credential, now, adapt_record)
     if isinstance(reading, Rejection):
         return _refused(reading.code, reading.field, reading.reason)
@@ -69,6 +69,13 @@ def of_item(system: System, item: RawItem, policy: TenantPolicy) -> dict[str, An
         facts = _with_order(gather(tx, verdict.events[0], system.catalogue), policy, now)
     plan = routing.plan(facts, policy, now)
     return _told(system, _event(facts), plan, [_planned(item) for item in plan.notifications], [], stored=False)
+
+
+def _sources(system: System, tenant: TenantId) -> tuple[str, ...]:
+    """Any source; for Coolr's records, which name none, the one of the tenant's first key as when they are sent."""
+    with system.store.read() as tx:
+        keys = [key for key in tx.api_keys(tenant) if key.disabled_at is None]
+    return (*(source for key in keys for source in key.sources), "*")
 
 
 def items_of(path: Path) -> list[RawItem]:

@@ -49,7 +49,8 @@ def explain(
     if (file is None) == (not event):
         fail("name an event by its id, or give one with --file", 2)
     if file is not None:
-        told = [explanation.of_item(system(), item, _policy(tenant)) for item in explanation.items_of(file)]
+        policy = _policy(tenant)
+        told = [explanation.of_item(system(), item, policy) for item in explanation.items_of(file)]
     else:
         told = [explanation.of_stored(system(), event, TenantId(tenant) if tenant else None)]
     if as_json:
@@ -102,7 +103,7 @@ def _print_people(heading: str, people: Sequence[Mapping[str, Any]]) -> None:
         whom = " ".join(safe(person[name]) for name in ("role", "channel", "address") if person[name])
         why = f": {safe(person['why'])}" if person["why"] else ""
         status = f"{safe(person['status'])} " if person["status"] != "suppressed" else ""
-        say(f"  {whom} - {status}({safe(person['rule'])}){why}")
+        say(f"  {whom} - {status}(rule “{safe(person['rule'])}”){why}")
 
 
 # -- preview -------------------------------------------------------------------------------------------------------

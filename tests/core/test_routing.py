@@ -80,7 +80,8 @@ def facts(type_: EventType = EventType.ALERT_OPENED, **more: Any) -> Facts:
         outlet=STORE.code,
         recipients=recipients,
     )
-    return Facts(event, data, **({"outlet": STORE, "contacts": (ALICE, BOB)} | more))
+    about: dict[str, Any] = {"outlet": STORE, "contacts": (ALICE, BOB)}
+    return Facts(event, data, **(about | more))
 
 
 def order(**more: Any) -> Order:
@@ -126,7 +127,7 @@ def test_the_default_route_serves_what_no_rule_matches_and_only_that() -> None:
 
 def test_nobody_is_told_when_no_rule_matches_and_the_plan_says_why_each_did_not_p12() -> None:
     made = plan(facts(), tenant(rule("orders", target("role:owner"), when=Condition(types=("coolr.order.*",)))), NOW)
-    assert made.matched == made.notifications == made.left_out == ()
+    assert not (made.matched or made.notifications or made.left_out)
     assert made.failing == {"orders": "type is coolr.alert.opened, the rule wants coolr.order.*"}
 
 
