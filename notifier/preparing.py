@@ -116,7 +116,7 @@ class Preparation:
                 )
             case ChannelName.SMS:
                 sender = tenant.sms_from or self.senders.sms_from
-                callback = f"{base}/v1/hooks/twilio/{attempt_id}"
+                callback = f"{self.senders.base_url}/v1/hooks/twilio/{attempt_id}"  # what its signature is checked with
                 return SmsTarget(claimed.address, sender, callback, _seconds_left(claimed.expires_at, now))
             case ChannelName.CALLBACK:
                 return self._endpoint(claimed.id, claimed.address, tenant)
