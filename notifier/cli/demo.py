@@ -45,16 +45,18 @@ def _show(minutes: float) -> int:
 
 
 def _once() -> int:
-    from notifier.embedded.demo import checking
+    from notifier.embedded.demo import VERDICT, checking
     from notifier.embedded.system import run_system
 
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFIER_") or name in KEPT}
     folder = Path(tempfile.mkdtemp(prefix="notifier-demo-"))
-    code = run_system(folder, environ, job=checking(_tell), tell=_progress)
+    code = run_system(folder, environ, job=checking(_tell), tell=_tell)
+    if code != 0:
+        say(f"Everything that happened is kept in {safe(folder)}")
+    if (folder / VERDICT).exists():
+        typer.echo((folder / VERDICT).read_text(encoding="utf-8"), nl=False)  # its last line is the verdict
     if code == 0:
         shutil.rmtree(folder)
-    else:
-        say(f"everything that happened is kept in {safe(folder)}")
     return code
 
 
@@ -77,8 +79,3 @@ def simulate(seed: int = 1, minutes: Minutes = 6.0) -> None:
 
 def _tell(line: str) -> None:
     console.print(safe(line), soft_wrap=True)
-
-
-def _progress(line: str) -> None:
-    """The last line of `--once` is the verdict: what the supervisor says goes to stderr."""
-    typer.echo(line, err=True)

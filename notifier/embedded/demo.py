@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from notifier.simulator.stories import Sending, hour
 HOUR = timedelta(hours=1)
 CHECKED_SEEDS = (1, 2)  #: the hours that demo/expected.csv was reviewed for
 CHECK_WITHIN = 180  #: seconds each of the checking programs may take
+VERDICT = "verdict.txt"  #: what the check printed
 LEDGER = "ledger.jsonl"  #: what was sent, and what the sender was told
 
 Stopping = Callable[[], bool]
@@ -69,7 +71,7 @@ def checking(tell: Tell, seeds: Sequence[int] = CHECKED_SEEDS) -> SystemJob:
         if (code := _run(scripts / "people.py", running)) != 0:
             return code
         _settle(system, running.stopping, tell)
-        return _run(scripts / "check.py", running)
+        return _run(scripts / "check.py", running, running.folder.root / VERDICT)
 
     return job
 
@@ -142,9 +144,11 @@ def _scripts() -> Path:
     return folder
 
 
-def _run(script: Path, running: Running) -> int:
+def _run(script: Path, running: Running, output: Path | None = None) -> int:
+    """Run one of the checking programs; what it prints goes to `output`, to be shown when everything has stopped."""
     command = [sys.executable, str(script), str(running.folder.root)]
-    try:
-        return subprocess.run(command, timeout=CHECK_WITHIN, check=False).returncode
-    except subprocess.TimeoutExpired:
-        return 1
+    with output.open("wb") if output else nullcontext() as file:
+        try:
+            return subprocess.run(command, stdout=file, timeout=CHECK_WITHIN, check=False).returncode
+        except subprocess.TimeoutExpired:
+            return 1
