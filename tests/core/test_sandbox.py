@@ -164,7 +164,7 @@ def test_a_template_that_does_more_than_place_values_is_refused_p9(source: str) 
     assert not isinstance(caught.value, MemoryError)
 
 
-SAFE_WORDS = (
+SAFE_WORDS: tuple[str, ...] = (
     "if",
     "for",
     "in",
