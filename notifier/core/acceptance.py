@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from notifier.core import lifecycle
-from notifier.core.event_data import AlertData
+from notifier.core.event_data import STATUS_OF, AlertData
 from notifier.core.events import Candidate, RawItem, Rejection
 from notifier.core.ids import EventId, TenantId
 from notifier.core.model import Credential, Event, EventType
@@ -21,6 +21,10 @@ from notifier.core.records import QuarantineEntry, SubjectState
 
 Numbered = tuple[int, Candidate | Rejection, RawItem]  #: position in the request, reading, original
 Key = tuple[str, str]  #: (source, source id)
+
+NO_EVENT_YET = (
+    "not_processed"  #: code of a record that is valid and will be an event later: nothing to keep, no mistake
+)
 
 
 class AnswerStatus(StrEnum):
@@ -103,6 +107,10 @@ class _Court:
         return self.credential.tenant
 
     def hear(self, index: int, reading: Candidate | Rejection, item: RawItem) -> None:
+        if isinstance(reading, Rejection) and reading.code == NO_EVENT_YET:
+            answer = Answer(index, AnswerStatus.UNCHANGED, None, reading.source_id, reading.field, reading.reason)
+            self.verdict.answers.append(answer)
+            return
         if isinstance(reading, Rejection):
             self.refuse(index, item, AnswerStatus.REJECTED, reading)
             return
@@ -157,7 +165,7 @@ class _Court:
             received_at=self.now,
             sequence=sequence,
             content_hash=reading.content_hash,
-            data=reading.data_json,
+            data=_data_of(reading, type_),
             outlet=reading.outlet,
             recipients=reading.recipients,
             key_id=self.credential.key_id,
@@ -179,6 +187,11 @@ class _Court:
         self.verdict.quarantine.append(entry)
         told = Answer(index, status, None, entry.source_id, why.field, why.reason, why.code, entry.id)
         self.verdict.answers.append(told)
+
+
+def _data_of(reading: Candidate, type_: EventType) -> dict[str, Any]:
+    """The data agree with the type, also where it was derived."""
+    return reading.data_json | ({"status": STATUS_OF[type_].value} if type_ in STATUS_OF else {})
 
 
 def _because(reading: Candidate, code: str, field_: str, reason: str) -> Rejection:

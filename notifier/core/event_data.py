@@ -10,19 +10,61 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from notifier.core.model import EventType
 
+_KEY, _GUID, _CURRENCY = r"^[^\x00-\x1f\x7f]+$", r"^[0-9A-Za-z-]{8,64}$", r"^[A-Z]{3}$"
+#: What a sender is told when a text does not fit.
+PATTERNS = {
+    _KEY: "must not be empty or hold control characters",
+    _GUID: "must be 8 to 64 letters, digits and dashes",
+    _CURRENCY: "must be three capital letters (ISO 4217)",
+}
+
+
+def _in_calendar(value: date) -> date:
+    """Dates far off are mistakes (an empty date of .NET is the year 1), and arithmetic with them would overflow."""
+    if not 2000 <= value.year <= 2100:
+        raise ValueError("must lie between the years 2000 and 2100")
+    return value
+
+
+def _https(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        plain = parts.scheme == "https" and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        plain = False
+    if not plain or not value.isprintable() or " " in value or "\\" in value:
+        raise ValueError("must be an https URL without user name, spaces and control characters")
+    return value
+
+
 Text = Annotated[str, StringConstraints(max_length=200)]
 LongText = Annotated[str, StringConstraints(max_length=2000)]
-Key = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_KEY)]
+Guid = Annotated[str, StringConstraints(pattern=_GUID)]
+Url = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_https)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_calendar)]  #: ISO 8601 with offset
+Day = Annotated[date, AfterValidator(_in_calendar)]
 Minor = Annotated[int, Field(ge=0, le=10**13)]  #: money in minor units
 Count = Annotated[int, Field(ge=0, le=100_000)]
 Percent = Annotated[float, Field(ge=0, le=1000)]
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+Currency = Annotated[str, StringConstraints(pattern=_CURRENCY)]
 
 
 class EventData(BaseModel):
@@ -54,10 +96,10 @@ class AssetRef(EventData):
 class ImageRef(EventData):
     """A picture: Coolr's image GUID and type, or an https URL whose exact host the tenant lists."""
 
-    guid: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z-]{8,64}$")] | None = None
+    guid: Guid | None = None
     type: Literal["Stitched", "Cam1", "Cam2", "Planogram", "InStore"] = "Stitched"
-    url: Annotated[str, StringConstraints(max_length=2000)] | None = None
-    taken_at: AwareDatetime | None = None
+    url: Url | None = None
+    taken_at: Moment | None = None
 
 
 class ProductRef(EventData):
@@ -88,9 +130,9 @@ class AlertData(EventData):
     value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
     threshold: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
     unit: Text = ""  #: "" = the catalogue's
-    opened_at: AwareDatetime | None = None
-    updated_at: AwareDatetime | None = None
-    closed_at: AwareDatetime | None = None
+    opened_at: Moment | None = None
+    updated_at: Moment | None = None
+    closed_at: Moment | None = None
     asset: AssetRef | None = None
     product: ProductRef | None = None
     image: ImageRef | None = None
@@ -109,7 +151,7 @@ class ImageData(EventData):
 
     image_id: Key
     outlet: OutletRef
-    taken_at: AwareDatetime
+    taken_at: Moment
     image: ImageRef
     asset: AssetRef | None = None
     stock_percentage: Percent | None = None
@@ -137,12 +179,24 @@ class OrderLine(EventData):
     max_cases: Count | None = None
     multiple: Annotated[int, Field(ge=1, le=10_000)] = 1
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.max_cases is not None and self.max_cases < self.min_cases:
+            raise PydanticCustomError("impossible", "must not be less than min_cases", {"where": ".max_cases"})
+        return self
+
 
 class Range(EventData):
     """An optional minimum and maximum, both inclusive."""
 
     min: Minor | None = None
     max: Minor | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.min is not None and self.max is not None and self.max < self.min:
+            raise PydanticCustomError("impossible", "must not be less than min", {"where": ".max"})
+        return self
 
 
 class OrderData(EventData):
@@ -152,7 +206,7 @@ class OrderData(EventData):
     outlet: OutletRef
     lines: Annotated[tuple[OrderLine, ...], Field(min_length=1, max_length=200)]
     currency: Currency | None = None
-    deadline: AwareDatetime | None = None  #: Coolr's real cut-off; people see it minus the tenant's margin
+    deadline: Moment | None = None  #: Coolr's real cut-off; people see it minus the tenant's margin
     reason: LongText = ""  #: why it was suggested
     paused: bool = False  #: "Suggested Ordering Paused"
     cases: Range = Field(default_factory=Range)  #: MOQ: total cases
@@ -163,12 +217,14 @@ class OrderData(EventData):
 
     @field_validator("lines")
     @classmethod
-    def _each_once(cls, value: tuple[OrderLine, ...]) -> tuple[OrderLine, ...]:
+    def _each_once(cls, lines: tuple[OrderLine, ...]) -> tuple[OrderLine, ...]:
         """People and receivers name a line by its SKU: two of the same could not be told apart."""
-        skus = [line.sku for line in value]
-        if twice := next((sku for sku in skus if skus.count(sku) > 1), None):
-            raise ValueError(f"the SKU {twice!r} stands twice")
-        return value
+        first: dict[str, int] = {}
+        for index, line in enumerate(lines):
+            if first.setdefault(line.sku, index) != index:
+                facts = {"where": f"[{index}].sku", "line": first[line.sku]}
+                raise PydanticCustomError("duplicate_sku", "stands in lines[{line}] already", facts)
+        return lines
 
 
 class OrderWithdrawnData(EventData):
@@ -185,7 +241,7 @@ class OrderDecidedData(EventData):
     order_number: Key
     outlet: OutletRef
     decision: Literal["accepted", "modified", "cancelled"]
-    decided_at: AwareDatetime
+    decided_at: Moment
     decided_by: Text = ""
 
 
@@ -202,8 +258,8 @@ class OpportunityData(EventData):
 
     opportunity_id: Key
     outlet: OutletRef
-    period_start: date
-    period_end: date
+    period_start: Day
+    period_end: Day
     currency: Currency | None = None
     missed_revenue: Minor | None = None
     actual_revenue: Minor | None = None
@@ -211,6 +267,12 @@ class OpportunityData(EventData):
     products: Annotated[tuple[MissedProduct, ...], Field(max_length=200)] = ()
     asset: AssetRef | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.period_end < self.period_start:
+            raise PydanticCustomError("impossible", "lies before period_start", {"where": ".period_end"})
+        return self
 
 
 class DecidedLine(EventData):
@@ -256,6 +318,14 @@ DATA_MODELS: dict[EventType, type[EventData]] = {
     EventType.OPPORTUNITY_MISSED: OpportunityData,
     EventType.DECISION_RECORDED: DecisionData,
     EventType.DECISION_UNDONE: DecisionData,
+}
+
+
+#: What an alert's data say in an event of each type.
+STATUS_OF: dict[EventType, AlertStatus] = {
+    EventType.ALERT_OPENED: AlertStatus.OPEN,
+    EventType.ALERT_UPDATED: AlertStatus.UPDATED,
+    EventType.ALERT_CLOSED: AlertStatus.CLOSED,
 }
 
 

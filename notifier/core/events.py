@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,21 +18,21 @@ from pydantic import ValidationError
 
 from notifier.core.addresses import AddressError, normalise_email, normalise_phone
 from notifier.core.decode import Limits, check, decode_json
-from notifier.core.event_data import DATA_MODELS, AlertData, AlertStatus, EventData, subject_of
+from notifier.core.event_data import DATA_MODELS, PATTERNS, STATUS_OF, AlertData, EventData, subject_of
 from notifier.core.ids import OutletCode
 from notifier.core.model import CarriedRecipient, ChannelName, Credential, EventType
 from notifier.core.records import QuarantineEntry
 from notifier.errors import EventError
 
-RECORD = "coolr-record"  #: marks an envelope made from one of Coolr's own records
 ENVELOPE = {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"}
 EXTENSIONS = {"tenant", "recipients"}
+RECIPIENT = {"channel": 10, "address": 320, "name": 200, "language": 20}  #: field → most characters
 MOST_RECIPIENTS = 20
-MOST_BODY = 65_536  #: characters of a body kept in quarantine
+MOST_BODY = Limits().bytes  #: characters of a body kept in quarantine: what could be an event is kept whole
 FUTURE = timedelta(hours=24)  #: how far a sender's clock may run ahead
-
-#: Maps one of Coolr's records to an envelope; None when it is no such record. Raises EventError.
-RecordAdapter = Callable[[Mapping[str, Any], Credential], "dict[str, Any] | None"]
+PAST = datetime(2000, 1, 1, tzinfo=UTC)  #: what is older is a mistake
+_JSON_TYPE = re.compile(r"application/([a-z0-9.-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,18 @@ class RawItem:
     value: Any
     body: str
     error: EventError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One of Coolr's records as an envelope. Opened, updated or closed is derived from what is stored."""
+
+    envelope: Mapping[str, Any]
+    names: Mapping[str, str]  #: field of the envelope → the record's own field it was read from
+
+
+#: Maps one of Coolr's records; None when it is no such record. Raises EventError.
+RecordAdapter = Callable[[Mapping[str, Any], Credential], Record | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,49 +84,53 @@ class Rejection:
     source_id: str | None = None
 
 
-def item_of(value: Any) -> RawItem:
-    """Wrap a decoded value."""
-    return RawItem(value, json.dumps(value, ensure_ascii=False, default=str)[:MOST_BODY])
+def item_of(raw: bytes) -> RawItem:
+    """Read the text of one event, strictly; what cannot be decoded is kept with the reason."""
+    body = raw.decode("utf-8", "replace").strip()[:MOST_BODY]
+    try:
+        return RawItem(decode_json(raw), body)
+    except EventError as error:
+        return RawItem(None, body, error)
 
 
 def item_from_quarantine(entry: QuarantineEntry, corrected: bytes | None) -> RawItem:
     """Read a quarantined event again, or its corrected form."""
-    raw = entry.body.encode("utf-8", "surrogatepass") if corrected is None else corrected
-    try:
-        return RawItem(decode_json(raw), raw.decode("utf-8", "replace")[:MOST_BODY])
-    except EventError as error:
-        return RawItem(None, raw.decode("utf-8", "replace")[:MOST_BODY], error)
+    return item_of(entry.body.encode("utf-8", "surrogatepass") if corrected is None else corrected)
 
 
 def read(item: RawItem, credential: Credential, now: datetime, adapt: RecordAdapter) -> Candidate | Rejection:
     """Return the event this is, or why it is none. Never raises."""
     source = source_id = None
+    names: Mapping[str, str] = {}
     try:
         if item.error is not None:
             raise item.error
+        check(item.value, Limits())
         if not isinstance(item.value, dict):
             raise EventError("an event must be a JSON object")
-        check(item.value, Limits())
-        envelope = adapt(item.value, credential) or item.value
+        record = adapt(item.value, credential)
+        envelope, names = (item.value, names) if record is None else (record.envelope, record.names)
         source, source_id = _text_or_none(envelope, "source"), _text_or_none(envelope, "id")
-        return _candidate(envelope, credential, now)
+        return _candidate(envelope, credential, now, is_record=record is not None)
     except EventError as error:
-        return Rejection(error.code, error.field, error.reason, source, source_id)
+        return Rejection(error.code, names.get(error.field or "", error.field), error.reason, source, source_id)
 
 
-def _candidate(envelope: Mapping[str, Any], credential: Credential, now: datetime) -> Candidate:
+def _candidate(envelope: Mapping[str, Any], credential: Credential, now: datetime, *, is_record: bool) -> Candidate:
     _check_envelope(envelope, credential)
     type_ = _type(envelope, credential)
-    source = _source(envelope, credential)
+    source, source_id = _text(envelope, "source", 500), _text(envelope, "id")
+    _check_source(source, credential)
     data = _data(envelope, type_)
+    if isinstance(data, AlertData) and not is_record:
+        _check_status(data, type_)
     subject = subject_of(data)
     if envelope.get("subject") not in (None, subject):
         raise EventError(f"does not agree with the data, which is about {subject}", "subject")
     data_json = data.model_dump(mode="json", exclude_unset=True)
-    recipients = _recipients(envelope.get("recipients"), credential)
     return Candidate(
         source=source,
-        source_id=_text(envelope, "id"),
+        source_id=source_id,
         type=type_,
         subject=subject,
         time=_time(envelope, now),
@@ -121,8 +138,8 @@ def _candidate(envelope: Mapping[str, Any], credential: Credential, now: datetim
         data=data,
         data_json=data_json,
         content_hash=content_hash(envelope),
-        recipients=recipients,
-        derived=bool(envelope.get(RECORD)) and isinstance(data, AlertData),
+        recipients=_recipients(envelope.get("recipients"), credential),
+        derived=is_record and isinstance(data, AlertData),
     )
 
 
@@ -136,10 +153,15 @@ def content_hash(envelope: Mapping[str, Any]) -> str:
 def _check_envelope(envelope: Mapping[str, Any], credential: Credential) -> None:
     if envelope.get("specversion") != "1.0":
         raise EventError('must be "1.0" (CloudEvents), or the object must be one of Coolr\'s records', "specversion")
-    unknown = [name for name in envelope if name not in ENVELOPE | EXTENSIONS | {RECORD}]
+    if "data_base64" in envelope:
+        raise EventError("only JSON data are read; put them into `data`", "data_base64")
+    unknown = [name for name in envelope if name not in ENVELOPE | EXTENSIONS]
     bad = [name for name in unknown if not (name.isascii() and name.isalnum() and name == name.lower())]
     if bad:
-        raise EventError("CloudEvents attribute names are lower-case letters and digits", bad[0][:60])
+        raise EventError("CloudEvents attribute names are lower-case letters and digits", bad[0][:60] or "(empty name)")
+    kind = envelope.get("datacontenttype")
+    if kind is not None and not (isinstance(kind, str) and _JSON_TYPE.fullmatch(kind)):
+        raise EventError("must be application/json", "datacontenttype")
     if envelope.get("tenant") not in (None, credential.tenant):
         raise EventError("is not the tenant of this key", "tenant", "wrong_tenant")
 
@@ -158,11 +180,9 @@ def _type(envelope: Mapping[str, Any], credential: Credential) -> EventType:
     return type_
 
 
-def _source(envelope: Mapping[str, Any], credential: Credential) -> str:
-    source = _text(envelope, "source", 500)
+def _check_source(source: str, credential: Credential) -> None:
     if not any(fnmatchcase(source, pattern) for pattern in credential.sources):
         raise EventError("this key may not send from this source", "source", "not_allowed")
-    return source
 
 
 def _time(envelope: Mapping[str, Any], now: datetime) -> datetime:
@@ -170,47 +190,49 @@ def _time(envelope: Mapping[str, Any], now: datetime) -> datetime:
     if text is None:
         return now
     try:
-        moment = datetime.fromisoformat(str(text))
+        moment = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
         raise EventError("not an RFC 3339 time such as 2026-11-23T10:00:00Z", "time") from None
     if moment.tzinfo is None:
         raise EventError("needs an offset, e.g. 2026-11-23T10:00:00Z", "time")
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
-        raise EventError("is outside the calendar", "time") from None
+    if moment < PAST:
+        raise EventError("lies before the year 2000", "time")
     if moment > now + FUTURE:
         raise EventError("lies more than a day in the future", "time")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _data(envelope: Mapping[str, Any], type_: EventType) -> EventData:
     if not isinstance(envelope.get("data"), dict):
         raise EventError("must be a JSON object", "data")
     try:
-        data = DATA_MODELS[type_].model_validate(envelope["data"])
+        # As JSON, strictly: "3" is no number, true no count, but texts are times and lists are tuples.
+        return DATA_MODELS[type_].model_validate_json(json.dumps(envelope["data"]), strict=True)
     except ValidationError as error:
         raise _first(error) from None
-    if isinstance(data, AlertData) and not envelope.get(RECORD):
-        expected = {
-            EventType.ALERT_OPENED: AlertStatus.OPEN,
-            EventType.ALERT_UPDATED: AlertStatus.UPDATED,
-            EventType.ALERT_CLOSED: AlertStatus.CLOSED,
-        }[type_]
-        if data.status is not expected:
-            raise EventError(f'must be "{expected.value}" in an event of type {type_.value}', "data.status")
-    return data
+
+
+def _check_status(data: AlertData, type_: EventType) -> None:
+    expected = STATUS_OF[type_]
+    if data.status is not expected:
+        raise EventError(f'must be "{expected.value}" in an event of type {type_.value}', "data.status")
 
 
 def _first(error: ValidationError) -> EventError:
     """The first mistake as a dotted path and a sentence, and how many more there are."""
     mistakes = error.errors(include_url=False, include_input=False)
     first = mistakes[0]
+    facts = first.get("ctx", {})
     path = "data"
     for part in first["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    path += facts.get("where", "")
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    reason = "is unknown; put it into `extra`" if first["type"] == "extra_forbidden" else first["msg"]
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        reason = "is unknown; put it into `extra`"
+    elif first["type"] == "string_pattern_mismatch":
+        reason = PATTERNS[facts["pattern"]]
     return EventError(reason + more, path[:200])
 
 
@@ -228,26 +250,27 @@ def _recipient(entry: Any, index: int) -> CarriedRecipient:
     where = f"recipients[{index}]"
     if not isinstance(entry, dict) or not isinstance(entry.get("address"), str):
         raise EventError('must be an object like {"channel": "email", "address": "..."}', where)
+    for name, value in entry.items():
+        if name not in RECIPIENT:
+            raise EventError(f"is unknown; known are {', '.join(RECIPIENT)}", f"{where}.{name[:60]}")
+        if not isinstance(value, str) or len(value) > RECIPIENT[name]:
+            raise EventError(f"must be a text of at most {RECIPIENT[name]} characters", f"{where}.{name}")
+    channel = entry.get("channel", "email")
+    if channel not in ("email", "sms"):
+        raise EventError("must be email or sms", f"{where}.channel")
     try:
-        channel = ChannelName(entry.get("channel", "email"))
-        if channel is ChannelName.CALLBACK:
-            raise ValueError("channel")
-        address = entry["address"]
-        address = normalise_email(address) if channel is ChannelName.EMAIL else normalise_phone(address)
+        address = (normalise_email if channel == "email" else normalise_phone)(entry["address"])
     except AddressError as error:
         raise EventError(str(error), f"{where}.address") from None
-    except ValueError:
-        raise EventError("must be email or sms", f"{where}.channel") from None
-    language = entry.get("language")
-    return CarriedRecipient(
-        channel, address, str(entry.get("name", ""))[:200], str(language)[:20] if language else None
-    )
+    return CarriedRecipient(ChannelName(channel), address, entry.get("name", ""), entry.get("language") or None)
 
 
 def _text(envelope: Mapping[str, Any], name: str, most: int = 200) -> str:
     value = envelope.get(name)
     if not isinstance(value, str) or not value:
         raise EventError("is missing or not a text", name)
+    if _CONTROL.search(value):
+        raise EventError("holds a control character", name)
     if len(value) > most:
         raise EventError(f"longer than {most} characters", name)
     return value

@@ -1,8 +1,11 @@
-"""The life of an alert as this system sees it: what a record of Coolr's means against the last stored state.
+"""The life of an alert as this system sees it: what a touch of it means against the last stored state.
 
 Coolr's list says how an alert is now, not what happened: opened, updated or closed is derived. A touch that changes
-neither status nor value is `unchanged`. What is older than the stored state is accepted (receivers of everything want
-it) as an update and does not move the state back. An alert that opens again after it was closed is opened anew.
+neither status nor value is `unchanged`. An alert that opens again after it was closed is opened anew.
+
+What is older than the stored state is accepted, since receivers of everything want it, but does not move the state
+back; people must not be told what no longer holds. So it is an update, with one exception: an opening that comes after
+its own updates, while the alert is still open, is the first that people hear of it.
 """
 
 from __future__ import annotations
@@ -12,14 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from notifier.core.event_data import AlertData, AlertStatus
+from notifier.core.event_data import STATUS_OF, AlertData, AlertStatus
 from notifier.core.model import EventType
 
-TYPE_OF = {
-    AlertStatus.OPEN: EventType.ALERT_OPENED,
-    AlertStatus.UPDATED: EventType.ALERT_UPDATED,
-    AlertStatus.CLOSED: EventType.ALERT_CLOSED,
-}
+TYPE_OF = {status: type_ for type_, status in STATUS_OF.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,8 @@ def touch(data: AlertData, time: datetime, state: Mapping[str, Any], *, derived:
     if status is None:
         return Life(None, state)
     if _older(time, state):
-        return Life(EventType.ALERT_UPDATED if derived else TYPE_OF[status], state)
+        still_news = status is AlertStatus.OPEN and state["status"] == AlertStatus.UPDATED
+        return Life(EventType.ALERT_OPENED if still_news else EventType.ALERT_UPDATED, state)
     after = {"status": status.value, "value": data.value, "text": data.text, "time": time.isoformat()}
     return Life(TYPE_OF[status], after)
 

@@ -1,12 +1,14 @@
 """POST /v1/events: CloudEvents structured, batched and binary, and Coolr's own records; gzip; answered per event.
 
-The body is read with a hard cap while it arrives and never decompressed beyond a cap. Nothing is called accepted
-before the commit (P1).
+The body is read with a hard cap and a time limit while it arrives and never decompressed beyond a cap. Nothing is
+called accepted before the commit (P1).
 """
 
 from __future__ import annotations
 
-import zlib
+import asyncio
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,9 +17,10 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from notifier.core.acceptance import Answer, AnswerStatus
-from notifier.core.decode import Limits, decode_json, gunzip_capped, parse_json
+from notifier.core.decode import Limits, decode_json, gunzip_capped, split
 from notifier.core.events import MOST_BODY, RawItem, item_of
 from notifier.core.model import Credential
 from notifier.errors import EventError
@@ -26,38 +29,47 @@ from notifier.web.problems import problem
 MOST_BYTES = 10_000_000  #: of a body as sent
 MOST_DECODED = 20_000_000  #: of a body decompressed
 MOST_EVENTS = 1000
+BODY_SECONDS = 30.0  #: in which a body has to be here; a server waits for ever otherwise
+BODIES_AT_ONCE = 4  #: read into values at the same time per process, so that memory has a bound
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 JSON = "application/json"
+_ATTRIBUTE = re.compile(r"ce-[a-z0-9]+")
 
 Accept = Callable[[Sequence[RawItem], Credential], list[Answer]]
 
 
-def create_router(accept: Accept, credential: Callable[..., Any]) -> APIRouter:
+def create_router(accept: Accept, credential: Callable[..., Any], *, body_seconds: float = BODY_SECONDS) -> APIRouter:
     """Return the route; `accept` is the pipeline's, `credential` the authenticating dependency."""
     router = APIRouter(prefix="/v1", tags=["events in"])
+    places = asyncio.Semaphore(BODIES_AT_ONCE)
 
     @router.post("/events", status_code=202, summary="Send one event or up to 1,000", openapi_extra=_BODY)
     async def events(request: Request, key: Credential = Depends(credential)) -> JSONResponse:
         """Answers 202 with one result per event: accepted, duplicate, unchanged, conflict or rejected.
 
-        A single event that cannot be accepted is answered 422 (403 for another tenant's), with the same facts.
+        A single event that cannot be accepted is answered 422 (403 for another tenant's, 409 for a conflict), with the
+        same facts.
         """
-        raw = await _body(request)
-        try:
-            items, single = await run_in_threadpool(_items, request, raw)
-        except EventError as error:
-            status = 413 if error.code == "too_large" else 422
-            # A body that is no JSON at all is kept too, as one entry: its sender is known.
-            items, single = [RawItem(None, raw[:MOST_BODY].decode("utf-8", "replace"), error)], True
-            answers = await run_in_threadpool(accept, items, key)
-            return _refused(answers[0], status)
-        answers = await run_in_threadpool(accept, items, key)
-        if single and answers[0].status in (AnswerStatus.REJECTED, AnswerStatus.CONFLICT):
-            return _refused(answers[0])
-        return _answer(answers)
+        sent = await _body(request, body_seconds)
+        async with places:
+            return await run_in_threadpool(_take, request, sent, accept, key)
 
     return router
+
+
+def _take(request: Request, sent: bytes, accept: Accept, key: Credential) -> JSONResponse:
+    raw = _decompressed(request, sent)
+    try:
+        items, single = _items(request, raw)
+    except EventError as error:
+        # A body that is no list of events at all is kept too, as one entry: its sender is known.
+        item = RawItem(None, raw[:MOST_BODY].decode("utf-8", "replace"), error)
+        return _refused(accept([item], key)[0])
+    answers = accept(items, key)
+    if single and answers[0].status in (AnswerStatus.REJECTED, AnswerStatus.CONFLICT):
+        return _refused(answers[0])
+    return _answer(answers)
 
 
 def _answer(answers: Sequence[Answer]) -> JSONResponse:
@@ -66,61 +78,97 @@ def _answer(answers: Sequence[Answer]) -> JSONResponse:
     return JSONResponse({**totals, "results": [answer.facts() for answer in answers]}, 202)
 
 
-def _refused(answer: Answer, status: int | None = None) -> JSONResponse:
-    usual = {"wrong_tenant": 403, "not_allowed": 403, "conflict": 409}.get(answer.code or "", 422)
+def _refused(answer: Answer) -> JSONResponse:
+    special = {"wrong_tenant": 403, "not_allowed": 403, "conflict": 409, "too_large": 413}
     facts = {name: value for name, value in answer.facts().items() if name not in ("index", "status")}
     detail = f"{answer.field}: {answer.reason}" if answer.field else str(answer.reason)
-    return problem(status or usual, detail, status_word=answer.status.value, **facts)
+    return problem(special.get(answer.code or "", 422), detail, status_word=answer.status.value, **facts)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, seconds: float) -> bytes:
+    """The body as sent. Raises HTTPException when it is too large, too slow or cut off."""
+    too_large = HTTPException(413, f"The body is larger than {MOST_BYTES:,} bytes; send fewer events at once.")
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared[:20]) > MOST_BYTES:
+        raise too_large
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"The body is larger than {MOST_BYTES:,} bytes; send fewer events at once.")
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > MOST_BYTES:
+                    raise too_large
+    except TimeoutError:
+        reason = f"The body was not here within {seconds:g} s; nothing was accepted."
+        raise HTTPException(408, reason, {"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The body was cut off; nothing was accepted.") from None
+    return bytes(body)
+
+
+def _decompressed(request: Request, sent: bytes) -> bytes:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding in ("identity", ""):
-        return bytes(body)
+        return sent
     if encoding != "gzip":
         raise HTTPException(415, "Content-Encoding must be gzip or absent.")
     try:
-        return await run_in_threadpool(gunzip_capped, [bytes(body)], most=MOST_DECODED)
-    except (EventError, zlib.error) as error:
-        raise HTTPException(413 if getattr(error, "code", "") == "too_large" else 400, f"Body: {error}") from None
+        return gunzip_capped([sent], most=MOST_DECODED)
+    except EventError as error:
+        raise HTTPException(413 if error.code == "too_large" else 400, f"Body: {error}") from None
 
 
 def _items(request: Request, raw: bytes) -> tuple[list[RawItem], bool]:
     """The events of a body, and whether it is a single one. Raises EventError, HTTPException."""
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    limits = Limits(bytes=MOST_DECODED, items=MOST_EVENTS * 500)
-    if "ce-id" in request.headers or "ce-specversion" in request.headers:
-        return [_binary(request, raw, kind)], True
+    if not kind.startswith("application/cloudevents") and any(name.startswith("ce-") for name in request.headers):
+        if kind != JSON:
+            raise HTTPException(415, f"In binary mode the data must be {JSON}.")
+        return [_binary(request, raw)], True
     if kind not in (STRUCTURED, BATCH, JSON):
         raise HTTPException(415, f"Content-Type must be {STRUCTURED}, {BATCH} or {JSON}.")
-    value = parse_json(raw, limits)
-    if isinstance(value, dict) and isinstance(value.get("records"), list):
-        value = value["records"]
-    if not isinstance(value, list):
-        return [item_of(value)], True
+    texts = split(raw, MOST_EVENTS)
+    if texts is None:
+        return [item_of(raw)], True
     if kind == STRUCTURED:
         raise EventError(f"a list needs Content-Type {BATCH}")
-    if len(value) > MOST_EVENTS:
-        raise EventError(f"{len(value):,} events in one request; at most {MOST_EVENTS:,}", code="too_large")
-    return [item_of(item) for item in value], False
+    return [item_of(text) for text in texts], False
 
 
-def _binary(request: Request, raw: bytes, kind: str) -> RawItem:
+def _binary(request: Request, raw: bytes) -> RawItem:
     """CloudEvents HTTP binding, binary mode: attributes in ce- headers, percent-encoded; data in the body."""
-    if kind != JSON:
-        raise HTTPException(415, f"In binary mode the data must be {JSON}.")
-    envelope: dict[str, Any] = {
-        name.removeprefix("ce-"): unquote(value) for name, value in request.headers.items() if name.startswith("ce-")
-    }
-    if "recipients" in envelope:
-        envelope["recipients"] = decode_json(envelope["recipients"].encode())
-    envelope["data"] = decode_json(raw)
-    return item_of(envelope)
+    headers = [(name, value) for name, value in request.headers.items() if name.startswith("ce-")]
+    body = "\n".join([*(f"{name}: {value}" for name, value in headers), "", raw.decode("utf-8", "replace")])[:MOST_BODY]
+    envelope: dict[str, Any] = {}
+    try:
+        for name, value in headers:
+            _add_attribute(envelope, name, value)
+        envelope["data"] = _json(raw, "data")
+    except EventError as error:
+        return RawItem(None, body, error)
+    return RawItem(envelope, json.dumps(envelope, ensure_ascii=False)[:MOST_BODY])
+
+
+def _add_attribute(envelope: dict[str, Any], header: str, value: str) -> None:
+    name = header.removeprefix("ce-")
+    if not _ATTRIBUTE.fullmatch(header) or name == "data":
+        raise EventError("is no attribute of a CloudEvent", header[:60])
+    if name in envelope:
+        raise EventError("stands twice", header)
+    try:
+        text = unquote(value, errors="strict") if value.isascii() else None
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        raise EventError("must be percent-encoded UTF-8", header)
+    envelope[name] = _json(text.encode(), name) if name == "recipients" else text
+
+
+def _json(raw: bytes, field: str) -> Any:
+    try:
+        return decode_json(raw, limits=Limits())
+    except EventError as error:
+        raise EventError(error.reason, f"{field}.{error.field}" if error.field else field, error.code) from None
 
 
 _BODY = {

@@ -21,6 +21,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     415: "Content type not supported",
@@ -72,7 +73,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StoreError)
     async def store(_: Request, error: StoreError) -> JSONResponse:
         log.error("the store did not answer a request", action="store_away", error=str(error))
-        return problem(503, "The database does not answer; nothing was accepted.", {"Retry-After": "5"})
+        return problem(
+            503,
+            "The database does not answer; send the same again, what was accepted already is told as duplicate.",
+            {"Retry-After": "5"},
+        )
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> JSONResponse:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from celery import Task
-from celery.exceptions import Reject
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 
-from notifier.core.decode import Limits, decode_json
-from notifier.core.events import RawItem
-from notifier.errors import EventError, StoreError
+from notifier.bootstrap import System
+from notifier.core.events import RawItem, item_of
+from notifier.errors import ConfigError, EventError, StoreError
 from notifier.worker import current
 from notifier.worker.app import TASK_LIMIT, app
 
@@ -25,24 +25,26 @@ log = structlog.get_logger(__name__)
 
 STORE_PATIENCE = 15.0  #: seconds `consume` waits inside the task for a store that is away
 ROUTE_BUDGET = TASK_LIMIT - 5.0  #: seconds one `route` task goes on while there is work
-CELERY_KEY = "celery"  #: name of the key whose rights events from Celery have, per tenant
+MOST_TENANT = 100  #: characters of a tenant's name
 
 
 @app.task(name="notifier.consume", bind=True)
-def consume(self: Task[Any, Any], events: Any, tenant: str) -> None:
+def consume(self: Task[Any, Any], events: Any = None, tenant: Any = None) -> None:
     """Accept one event or a list of events for a tenant, under the rights of its key named "celery"."""
-    items = [_item(value) for value in (events if isinstance(events, list) else [events])]
-    _patiently(lambda: _consume(items, tenant))
+    if not (isinstance(tenant, str) and tenant.isprintable() and 0 < len(tenant) <= MOST_TENANT):
+        log.error("no usable tenant beside the events; they were refused", action="consume_refused")
+        return
+    _patiently(lambda: accept_events(current.system(), events, tenant))
 
 
-def _consume(items: list[RawItem], tenant: str) -> None:
-    system = current.system()
+def accept_events(system: System, events: Any, tenant: str) -> None:
+    """Accept what was handed over. Raises StoreError when the store is away; what was accepted by then stays so."""
     credential = system.celery_credential(tenant)
     if credential is None:
-        log.error(
-            "no key named celery for this tenant; the events were refused", action="consume_refused", tenant=tenant
-        )
+        text = "no key named celery for this tenant; the events were refused"
+        log.error(text, action="consume_refused", tenant=tenant)
         return
+    items = [_item(value) for value in (events if isinstance(events, list) else [events])]
     for answer in system.pipeline.accept(items, credential):
         if answer.reason:
             log.warning("event not accepted", action="event_rejected", tenant=tenant, **answer.facts())
@@ -52,12 +54,9 @@ def _item(value: Any) -> RawItem:
     """Through text once more: what arrives by Celery passes the same strict reading as what arrives by HTTP."""
     try:
         text = json.dumps(value, ensure_ascii=True)
-    except (TypeError, ValueError) as error:
-        return RawItem(None, "", EventError(f"not JSON: {error}"))
-    try:
-        return RawItem(decode_json(text.encode(), limits=Limits()), text, None)
-    except EventError as error:
-        return RawItem(None, text, error)
+    except (TypeError, ValueError, RecursionError) as error:
+        return RawItem(None, "", EventError(f"not JSON: {type(error).__name__}"))
+    return item_of(text.encode())
 
 
 @app.task(name="notifier.route")
@@ -67,8 +66,10 @@ def route() -> None:
     try:
         while current.system().pipeline.route() and time.monotonic() < end:
             pass
-    except StoreError as error:
+    except (StoreError, ConfigError) as error:
         log.warning("cannot route now; the next hint or tick tries again", action="store_away", error=str(error))
+    except Exception:
+        log.exception("routing failed; the next hint or tick tries again", action="route_failed")
 
 
 @app.task(name="notifier.deliver")
@@ -79,14 +80,24 @@ def deliver() -> None:
     wake_engine()
 
 
-def _patiently(call: Callable[[], None]) -> None:
+def _patiently(call: Callable[[], None], patience: float = STORE_PATIENCE) -> None:
     """Wait for the store inside the task, then hand the message back: with acks_late a raised error would lose it."""
-    end = time.monotonic() + STORE_PATIENCE
+    end = time.monotonic() + patience
     while True:
         try:
             return call()
-        except StoreError as error:
+        except (StoreError, ConfigError) as error:
             if time.monotonic() > end:
-                log.error("the store is away; the message goes back to the queue", action="requeue", error=str(error))
-                raise Reject(str(error), requeue=True) from error
-            time.sleep(0.5)
+                _hand_back("the store is away; the message goes back to the queue", error)
+        except SoftTimeLimitExceeded as error:
+            _hand_back("the list is too long for one task; the message goes back to the queue", error)
+        except Exception as error:
+            log.exception("accepting failed", action="consume_failed")
+            if time.monotonic() > end:
+                _hand_back("events cannot be accepted; the message goes back to the queue", error)
+        time.sleep(min(0.5, patience))
+
+
+def _hand_back(reason: str, error: Exception) -> NoReturn:
+    log.error(reason, action="requeue", error=type(error).__name__)
+    raise Reject(reason, requeue=True) from error
