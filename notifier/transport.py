@@ -140,7 +140,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             ssl=self._verify,
         ) as answer:
             body = await self._read(answer.content)
-            return httpx.Response(answer.status, headers=_kept(answer.headers), content=body)
+            return httpx.Response(answer.status, headers=_kept(answer.raw_headers), content=body)
 
     async def _read(self, content: aiohttp.StreamReader) -> bytes:
         """What arrives of a body: the status was answered, so a body that breaks off leaves no doubt (P4)."""
@@ -241,10 +241,6 @@ def _why(error: BaseException) -> tuple[str, str]:
     return "network", type(error).__name__
 
 
-def _kept(headers: Any) -> list[tuple[str, str]]:
+def _kept(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The answer's headers without those that describe how its body was packed: the body is kept as it came."""
-    return [
-        (name, value)
-        for name, value in headers.items()
-        if name.lower() not in ("content-encoding", "transfer-encoding")
-    ]
+    return [(name, value) for name, value in headers if name.lower() not in (b"content-encoding", b"transfer-encoding")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from notifier.errors import ConfigError, DeliveryError, OutcomeUnknown, Permanen
 from notifier.ports import Delivery, Receipt, SmsTarget
 from notifier.transport import TOTAL, AllowedNetworks, GuardedTransport
 
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 BAD_CALLBACK = "21609"
 LISTED = 200  #: messages read in a look-up
 MOST_LIST = 1024 * 1024  #: bytes of a list
@@ -117,6 +119,8 @@ def build(delivery: Delivery) -> dict[str, str]:
     assert isinstance(target, SmsTarget)
     if not target.sender:
         raise PermanentFailure("no_sender", "no sender number: set sms_from of the tenant or NOTIFIER_TWILIO_FROM")
+    if not E164.fullmatch(target.to):
+        raise PermanentFailure("bad_number", "the number is not in international form (E.164)")
     sender = "MessagingServiceSid" if target.sender.startswith("MG") else "From"
     form = {"To": target.to, sender: target.sender, "Body": delivery.parts["text"]}
     if target.status_callback:

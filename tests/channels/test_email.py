@@ -171,7 +171,7 @@ def test_no_more_connections_are_opened_than_allowed() -> None:
 
 
 def test_waiting_for_a_connection_in_vain_was_not_sent_p4() -> None:
-    async def main() -> list[Receipt | BaseException]:
+    async def main() -> Sequence[Receipt | BaseException]:
         async with serving(smtp({"content": Act.SILENT})) as port:
             one = EmailChannel(
                 EmailSettings(SmtpServer("127.0.0.1", port, start_tls=StartTls.OFF, connections=1), 0.3, 1)
@@ -300,7 +300,7 @@ def test_postfix_takes_mails_over_starttls_as_they_were_written(postfix: Postfix
     assert {other["Message-ID"] for other in others} == {mail["Message-ID"]} == {f"<{NOTIFICATION}@notify.example>"}
     assert (mail["From"], mail["To"], mail["Subject"]) == ("Coolr – Acme <alerts@acme.example>", to, PARTS["subject"])
     assert (mail["Reply-To"], mail["Auto-Submitted"]) == ("help@acme.example", "auto-generated")
-    text, html = mail.iter_parts()  # type: ignore[attr-defined]  # multipart: an EmailMessage
+    text, html = mail.iter_parts()
     assert [part.get_content().replace("\r\n", "\n") for part in (text, html)] == [PARTS["text"], PARTS["html"]]
     assert "with ESMTPS" in str(mail["Received"]) or "(using TLS" in str(mail["Received"])
 
