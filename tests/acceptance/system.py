@@ -9,6 +9,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from notifier.config import load
 from notifier.embedded.demo import simulate
 from notifier.embedded.system import recorded_environment
 from notifier.simulator.idle import wait_until_idle
-from tests.peers.process import running
+from tests.peers.process import running, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 UP = [sys.executable, "-m", "notifier", "up"]
@@ -86,6 +87,17 @@ def dump(database: Path, without: Sequence[str] = ("workers",)) -> dict[str, lis
     return rows
 
 
+def changes(before: dict[str, list[tuple[Any, ...]]], after: dict[str, list[tuple[Any, ...]]]) -> list[str]:
+    """What differs between two dumps, by table: rows that went and rows that came."""
+    return [
+        f"{name}: {kind} {row!r:.300}"
+        for name in after
+        for kind, rows, others in (("gone", before[name], after[name]), ("new", after[name], before[name]))
+        for row in rows
+        if row not in others
+    ]
+
+
 def filled_system(folder: Path) -> Iterator[Filled]:
     """Start everything, feed an hour at once, let people read, look and decide; then hand it over, idle."""
     log = folder / "up.log"
@@ -96,4 +108,12 @@ def filled_system(folder: Path) -> Iterator[Filled]:
         assert wait_until_idle(filled.system()) == {}
         subprocess.run([sys.executable, ROOT / "demo" / "people.py", folder], check=True, timeout=120)
         assert wait_until_idle(filled.system()) == {}
+        wait_until(lambda: _at_rest(filled.database), "the last of the provider's call-backs")
         yield filled
+
+
+def _at_rest(database: Path) -> bool:
+    """Whether nothing changes any more: what the provider reports of its SMS comes seconds after the hand-over."""
+    before = dump(database)
+    time.sleep(2)
+    return dump(database) == before
