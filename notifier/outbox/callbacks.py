@@ -17,6 +17,8 @@ import binascii
 import hashlib
 import hmac
 import json
+import math
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -54,7 +56,9 @@ def check_signature(secret: str, headers: Mapping[str, str], body: bytes, now: d
         return Check(False, "a webhook-id, webhook-timestamp or webhook-signature header is missing")
     if not secret:
         return Check(False, "no secret is known for this endpoint")
-    if not (stamp.isascii() and stamp.isdigit()) or abs(now.timestamp() - int(stamp)) > TOLERANCE:
+    if not re.fullmatch(r"[0-9]{1,12}", stamp):
+        return Check(False, "webhook-timestamp is not a number of seconds")
+    if abs(now.timestamp() - int(stamp)) > TOLERANCE:
         return Check(False, f"webhook-timestamp is more than {TOLERANCE} s off")
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
@@ -96,9 +100,10 @@ def read_script(query: Mapping[str, str]) -> Script:
 
 def _number(query: Mapping[str, str], name: str, least: float, most: float) -> float:
     try:
-        return min(max(float(query[name]), least), most)
+        number = float(query[name])
     except (KeyError, ValueError):
         return 0
+    return 0 if math.isnan(number) else min(max(number, least), most)
 
 
 class CallbackServer:
@@ -157,7 +162,7 @@ def summarise(record: Record) -> Summary:
     """How a callback stands in the list."""
     try:
         title = str(json.loads(record["body"])["type"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         title = "POST " + record["path"]
     note = f"answered {record['status']}" if record["status"] >= 300 else ""
     if record["times"] > 1:

@@ -10,13 +10,16 @@ import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 KEEP = 5_000  #: entries the page can show
 LARGEST = 128_000_000  #: bytes; then the file becomes `<name>.1.jsonl` and a new one begins
 SEARCHED = 2_000  #: characters of an entry that the search looks at
+CHUNK = 65_536  #: bytes read at once while looking for the last whole line
+SHOWN = 200  #: characters of a title, recipient or note in the list
 
 Record = dict[str, Any]
 
@@ -84,11 +87,20 @@ class Journal:
     def read(self, id_: str) -> Record | None:
         """The whole record, from the file; None when it is unknown or its file was dropped."""
         entry = next((entry for entry in self.newest_first() if entry.id == id_), None)
-        if entry is None:
+        return None if entry is None else self._read(entry)
+
+    def records(self, most: int) -> Iterator[Record]:
+        """The newest records, the oldest of them first."""
+        entries = list(islice(self.newest_first(), most))
+        return (record for entry in reversed(entries) if (record := self._read(entry)) is not None)
+
+    def _read(self, entry: Entry) -> Record | None:
+        try:
+            with (self._path if entry.generation == self._generation else self._older).open("rb") as file:
+                file.seek(entry.offset)
+                return dict(json.loads(file.read(entry.length)))
+        except (OSError, ValueError):  # somebody emptied the folder meanwhile
             return None
-        with (self._path if entry.generation == self._generation else self._older).open("rb") as file:
-            file.seek(entry.offset)
-            return dict(json.loads(file.read(entry.length)))
 
     def close(self) -> None:
         """Close the file."""
@@ -97,8 +109,10 @@ class Journal:
     def _open(self) -> None:
         # Mails hold live links: nobody else on this machine may read them.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.fchmod(descriptor, 0o600)  # also when the file is older than this rule
         self._file = os.fdopen(descriptor, "ab")
-        self._size = self._path.stat().st_size
+        self._size = _whole_lines(self._path)
+        self._file.truncate(self._size)
 
     def _turn(self) -> None:
         self._file.close()
@@ -112,12 +126,11 @@ class Journal:
         try:
             record = json.loads(line)
             summary = self._summarise(record)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return  # half a line, left by a crash
+            id_, at = str(record["id"]), str(record["received_at"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return  # not a line of ours
         haystack = f"{summary.title} {summary.who} {summary.search}"[:SEARCHED].casefold()
-        self._entries.append(
-            Entry(record["id"], record["received_at"], summary, haystack, generation, offset, len(line))
-        )
+        self._entries.append(Entry(id_, at, _shortened(summary), haystack, generation, offset, len(line)))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -127,3 +140,19 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for line in file:
                 yield offset, line
                 offset += len(line)
+
+
+def _whole_lines(path: Path) -> int:
+    """Size of the file without half a line left by a crash: its sender was never told that we had it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for end in range(size, 0, -CHUNK):
+            start = max(0, end - CHUNK)
+            file.seek(start)
+            if (found := file.read(end - start).rfind(b"\n")) >= 0:
+                return start + found + 1
+    return 0
+
+
+def _shortened(summary: Summary) -> Summary:
+    return replace(summary, title=summary.title[:SHOWN], who=summary.who[:SHOWN], note=summary.note[:SHOWN], search="")

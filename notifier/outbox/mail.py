@@ -8,6 +8,7 @@ import email.message
 import email.policy
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
 from typing import Any
 
 import structlog
@@ -50,9 +51,21 @@ class MailHandler:
         return f"250 2.0.0 OK caught as {id_}"
 
 
-def new_session(handler: MailHandler) -> SMTP:
+class Connection(SMTP):
+    """One connection. A web page can make a browser send commands in the body of an HTTP request: that is cut off."""
+
+    async def smtp_POST(self, rest: str | None) -> None:
+        """Hang up: no mail program says this."""
+        await self.push("421 4.7.0 This is no web server")
+        if self.transport is not None:
+            self.transport.close()
+
+    smtp_GET = smtp_HEAD = smtp_PUT = smtp_OPTIONS = smtp_CONNECT = smtp_POST
+
+
+def new_session(handler: MailHandler) -> Connection:
     """Return the protocol object of one connection."""
-    return SMTP(
+    return Connection(
         handler,
         data_size_limit=LARGEST,
         enable_SMTPUTF8=True,
@@ -70,19 +83,31 @@ def summarise(record: Record) -> Summary:
 
 def read_mail(content: bytes) -> dict[str, Any]:
     """Everything that can be read in a mail; never raises, whatever the mail."""
-    message = email.message_from_bytes(content, policy=email.policy.default)
-    headers = list(_headers(message))
+    headers, bodies = _parse(content)
     named = {name.lower(): value for name, value in headers}
     return {
         "subject": named.get("subject", ""),
         "message_id": named.get("message-id", ""),
         "headers": headers,
-        "text": _body(message, "plain"),
-        "html": _body(message, "html"),
-        "attachments": list(_attachments(message)),
+        **bodies,
         "size": len(content),
         "raw_base64": base64.b64encode(content).decode(),
     }
+
+
+def _parse(content: bytes) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Headers and bodies; headers alone when the parts are nested deeper than the parser can go."""
+    try:
+        message = email.message_from_bytes(content, policy=email.policy.default)
+        bodies = {
+            "text": _body(message, "plain"),
+            "html": _body(message, "html"),
+            "attachments": list(_attachments(message)),
+        }
+    except RecursionError:
+        message = BytesHeaderParser(_class=EmailMessage, policy=email.policy.default).parsebytes(content)
+        bodies = {"text": "", "html": "", "attachments": []}
+    return list(_headers(message)), bodies
 
 
 def _headers(message: EmailMessage) -> Iterator[tuple[str, str]]:

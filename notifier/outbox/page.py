@@ -89,11 +89,14 @@ class Page:
         self._templates = _environment(self._folder)
 
     def routes(self) -> list[Route]:
-        """GET only: the page changes nothing."""
+        """GET only: the page changes nothing.
+
+        All of them are coroutines: they read what the receivers write, so they share their thread.
+        """
         return [
-            Route("/", lambda _: RedirectResponse(ROOT), methods=["GET"]),
+            Route("/", _to_the_page, methods=["GET"]),
             Route(ROOT, self._index, methods=["GET"]),
-            Route(f"{ROOT}/healthz", lambda _: PlainTextResponse("ok\n"), methods=["GET"]),
+            Route(f"{ROOT}/healthz", _healthy, methods=["GET"]),
             Route(f"{ROOT}/list", self._list, methods=["GET"]),
             Route(f"{ROOT}/assets/{{name}}", self._asset, methods=["GET"]),
             Route(f"{ROOT}/email/{{id}}/html", self._frame, methods=["GET"]),
@@ -103,10 +106,10 @@ class Page:
 
     # -- the list ----------------------------------------------------------------------------------------------------
 
-    def _index(self, request: Request) -> Response:
+    async def _index(self, request: Request) -> Response:
         return self._render("index.html", request)
 
-    def _list(self, request: Request) -> Response:
+    async def _list(self, request: Request) -> Response:
         return self._render("list.html", request, selected=request.query_params.get("selected", "")[:40])
 
     def _render(self, name: str, request: Request, *, selected: str = "", status: int = 200, **more: Any) -> Response:
@@ -125,7 +128,7 @@ class Page:
             "smtp": f"smtp://{HOST}:{self._settings.smtp_port}",
             **more,
         }
-        return HTMLResponse(self._templates.get_template(name).render(context), status)
+        return _html(self._templates.get_template(name).render(context), status)
 
     def _find(self, query: Query) -> list[Listed]:
         """The entries of one page, and one more if there is an older one."""
@@ -138,7 +141,7 @@ class Page:
 
     # -- one message -------------------------------------------------------------------------------------------------
 
-    def _show(self, request: Request) -> Response:
+    async def _show(self, request: Request) -> Response:
         channel, id_ = request.path_params["channel"], request.path_params["id"]
         record = self._read(channel, id_)
         if record is None:
@@ -151,11 +154,11 @@ class Page:
     def _read(self, channel: str, id_: str) -> Record | None:
         return self._journals[Channel(channel)].read(id_) if channel in set(Channel) else None
 
-    def _frame(self, request: Request) -> Response:
+    async def _frame(self, request: Request) -> Response:
         record = self._read(Channel.EMAIL, request.path_params["id"])
         if record is None:
             return PlainTextResponse("no such mail\n", 404)
-        return HTMLResponse(open_in_tabs(record["html"]), headers={"Content-Security-Policy": self._frame_policy()})
+        return _html(safe_to_show(record["html"]), headers={"Content-Security-Policy": self._frame_policy()})
 
     def _frame_policy(self) -> str:
         """Pictures only from our own link pages, as a mail client would fetch them; no script, no form, no origin."""
@@ -163,10 +166,10 @@ class Page:
         pictures = f"{parts.scheme}://{parts.netloc} data:"
         return (
             f"sandbox {FRAME}; default-src 'none'; style-src 'unsafe-inline'; img-src {pictures}; "
-            "base-uri 'self'; form-action 'none'; frame-ancestors 'self'"
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
         )
 
-    def _raw(self, request: Request) -> Response:
+    async def _raw(self, request: Request) -> Response:
         record = self._read(Channel.EMAIL, request.path_params["id"])
         if record is None:
             return PlainTextResponse("no such mail\n", 404)
@@ -174,11 +177,24 @@ class Page:
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return Response(base64.b64decode(record["raw_base64"]), media_type="message/rfc822", headers=headers)
 
-    def _asset(self, request: Request) -> Response:
+    async def _asset(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in ASSETS:
             return PlainTextResponse("no such file\n", 404)
         return Response((self._folder / name).read_bytes(), media_type=ASSETS[name])
+
+
+def _html(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """What was caught may hold half a surrogate pair, which has no form in UTF-8."""
+    return HTMLResponse(text.encode("utf-8", "replace"), status, headers)
+
+
+async def _to_the_page(_: Request) -> Response:
+    return RedirectResponse(ROOT)
+
+
+async def _healthy(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
 
 
 # -- what the templates show -------------------------------------------------------------------------------------------
@@ -214,12 +230,17 @@ def pretty(body: str) -> str:
         return body
 
 
-_HEAD = re.compile(r"<head[^>]{0,500}>", re.IGNORECASE)
+_HEAD = re.compile(r"<head(\s[^>]{0,500})?>", re.IGNORECASE)
+_LINK_ELEMENT = re.compile(r"<link(?=[\s/>])", re.IGNORECASE)
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]{0,500}>", re.IGNORECASE)
 
 
-def open_in_tabs(html: str) -> str:
-    """Make every link open a new tab: inside the frame our own pages refuse to be shown."""
+def safe_to_show(html: str) -> str:
+    """A mail's HTML for the frame: every link opens a new tab, since our own pages refuse to be shown in a frame.
+
+    `<link>` goes, as in every mail client: a browser prepares connections for it, which no policy forbids.
+    """
+    html = _LINK_ELEMENT.sub("<x-link", html)
     base = '<base target="_blank">'
     found = _HEAD.search(html) or _DOCTYPE.match(html)
     at = found.end() if found else 0

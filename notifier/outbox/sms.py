@@ -29,6 +29,7 @@ from notifier.outbox.twilio_api import Refusal, Sms, page_of, read_request
 log = structlog.get_logger(__name__)
 
 LARGEST = 64 * 1024  #: bytes of a request
+LENGTH_OF_SID = 34  #: of a messaging service; senders are shorter
 AT_ONCE = 20  #: status call-backs in flight
 #: Status → seconds after the one before. Twilio sends no call-back for the first status, `queued`.
 COURSE = {"sent": 0.3, "delivered": 0.7}
@@ -46,6 +47,8 @@ class SmsServer:
         self._http = httpx.AsyncClient(timeout=5, trust_env=False)
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._courses: set[asyncio.Task[None]] = set()
+        for record in journal.records(KEEP):
+            self._kept[record["sid"]] = _restored(record, settings.account_sid)
 
     def routes(self) -> list[Route]:
         """Twilio's paths."""
@@ -152,7 +155,7 @@ class SmsServer:
         headers = {"X-Twilio-Signature": self._sign(sms.callback, form), "User-Agent": "TwilioProxy/1.1"}
         try:
             answer = await self._http.post(sms.callback, data=form, headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return f"no answer ({type(error).__name__})"
         return f"answered {answer.status_code}"
 
@@ -178,6 +181,25 @@ def _record(sms: Sms) -> Record:
         "units": counted.units,
         "status_callback": sms.callback,
     }
+
+
+def _restored(record: Record, account_sid: str) -> Sms:
+    """A message of an earlier run: a look-up must find it, or its sender would send it again."""
+    sender, service = ("", record["from"]) if len(record["from"]) == LENGTH_OF_SID else (record["from"], "")
+    at = datetime.fromisoformat(record["received_at"])
+    return Sms(
+        record["sid"],
+        account_sid,
+        record["to"],
+        sender,
+        record["body"],
+        service,
+        record["status_callback"],
+        at,
+        status="delivered",
+        sent=at,
+        told=["of an earlier run of the outbox"],
+    )
 
 
 def _answer(refusal: Refusal) -> JSONResponse:

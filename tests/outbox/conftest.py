@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -92,3 +92,19 @@ def outbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningOutbox]:
     variables = environment(folder, up.http_port, up.smtp_port)
     with running(MAIN, lambda: answers(up.http_port), log=folder / "log", environment=variables):
         yield up
+
+
+class Show(Protocol):
+    """Gets a page of the outbox: the part of its address behind /dev/outbox."""
+
+    def __call__(self, path: str, **headers: str) -> httpx.Response: ...
+
+
+@pytest.fixture
+def show(outbox: RunningOutbox) -> Show:
+    """How a browser's plain GET is answered."""
+
+    def get(path: str, **headers: str) -> httpx.Response:
+        return httpx.get(outbox.page + path, headers=headers, trust_env=False, timeout=10)
+
+    return get
