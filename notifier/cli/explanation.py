@@ -6,6 +6,7 @@ decided again with the rules and the directory as they are now, by the same code
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +18,7 @@ from notifier.cli.printing import fail
 from notifier.core import acceptance, order_flow, routing
 from notifier.core.addresses import mask
 from notifier.core.decode import Limits, parse_json
-from notifier.core.events import RawItem, Rejection, item_of, read
+from notifier.core.events import MOST_BODY, RawItem, Rejection, read
 from notifier.core.ids import TenantId, new_id
 from notifier.core.model import Credential, Event, NotificationStatus, Suppression
 from notifier.core.policy import TenantPolicy
@@ -93,7 +94,7 @@ def items_of(path: Path) -> list[RawItem]:
     values = value if isinstance(value, list) else [value]
     if not 0 < len(values) <= MOST_EVENTS:
         fail(f"{path}: {len(values):,} events; from 1 to {MOST_EVENTS:,} can be explained at once")
-    return [item_of(one) for one in values]
+    return [RawItem(one, json.dumps(one, default=str)[:MOST_BODY]) for one in values]
 
 
 def find(tx: Reader, reference: str, tenant: TenantId | None) -> Event:

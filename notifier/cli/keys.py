@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from notifier.cli.printing import fail, print_json, print_table, say
 from notifier.config import MIN_KEY_BYTES
 from notifier.core.ids import TenantId
 from notifier.core.keys import make_api_key
+from notifier.core.model import EventType
 from notifier.core.records import ApiKey
 
 app = typer.Typer(no_args_is_help=True)
@@ -32,6 +34,9 @@ def create(
     """Make an API key and print it once: it cannot be shown again."""
     if TenantId(tenant) not in system().policies.current().tenants:
         fail(f"no tenant named {tenant} in the applied configuration")
+    for pattern in type_ or []:
+        if not any(fnmatchcase(kind.value, pattern) for kind in EventType):
+            fail(f"no event type matches {pattern}; known are {', '.join(EventType)}")
     made = make_api_key()
     key = ApiKey(
         id=made.id,

@@ -6,7 +6,8 @@ import base64
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from notifier.bootstrap import System
 from notifier.cli import app, current
 from notifier.core.acceptance import Answer
-from notifier.core.events import RawItem, item_of
+from notifier.core.events import RawItem
 from notifier.core.model import Credential
 from notifier.core.records import ApiKey
 from notifier.testing import ACME, BASE_URL, LINK_KEYS, NOW, SOURCE, furnish
@@ -27,9 +28,11 @@ from notifier.testing import ACME, BASE_URL, LINK_KEYS, NOW, SOURCE, furnish
 KEY_ID = "key-1"
 
 
-def fresh(item: RawItem, **changes: Any) -> RawItem:
+def fresh(item: RawItem | Mapping[str, Any], **changes: Any) -> RawItem:
     """The same event, happened just now: what is a day old is told to nobody."""
-    return item_of({**json.loads(item.body), "time": datetime.now(UTC).isoformat(), **changes})
+    value = json.loads(item.body) if isinstance(item, RawItem) else dict(item)
+    value |= {"time": datetime.now(UTC).isoformat(), **changes}
+    return RawItem(value, json.dumps(value))
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ class Cli:
     def system(self) -> System:
         return current.system()
 
+    def restart(self) -> None:
+        """Read the environment again."""
+        self.system.store.close()
+        current.system.cache_clear()
+
     def accept(self, *items: RawItem, **rights: Any) -> list[Answer]:
         return self.system.pipeline.accept(list(items), Credential(KEY_ID, ACME, (SOURCE,), ("coolr.*",), **rights))
 
@@ -76,11 +84,12 @@ class Cli:
 
 
 @pytest.fixture
-def bare(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+def bare(migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     """A migrated database with nothing in it; no setting of the machine's own environment counts."""
+    shutil.copyfile(migrated_file, tmp_path / "store.db")
     for name in [name for name in os.environ if name.startswith("NOTIFIER_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("NOTIFIER_DATABASE_URL", store_url)
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", f"sqlite:///{tmp_path}/store.db")
     monkeypatch.setenv("NOTIFIER_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("NOTIFIER_BASE_URL", BASE_URL)
     monkeypatch.setenv("NOTIFIER_LINK_KEYS", base64.b64encode(LINK_KEYS[0]).decode())
