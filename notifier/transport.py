@@ -19,11 +19,13 @@ import aiohttp
 import httpx
 import yarl
 from aiohttp import TraceConfig
+from aiohttp.abc import AbstractResolver
 
 from notifier.errors import ConfigError, OutcomeUnknown, PermanentFailure, Problem, TemporaryFailure
 
 TOTAL, CONNECT = 15.0, 5.0  #: seconds
 MOST_BODY = 16 * 1024  #: bytes of an answer that are read
+DNS_CACHE = 30  #: seconds
 PER_HOST, CONNECTIONS = 50, 500
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: IPv6 ranges that carry an IPv4 address inside, or lead to one.
@@ -64,7 +66,7 @@ class AllowedNetworks:
         for text in texts:
             host, port = _split(text)
             try:
-                found.append((ipaddress.ip_network(host), int(port or 0)))
+                found.append((ipaddress.ip_network(host), _port(port)))
             except ValueError as error:
                 problems.append(Problem("NOTIFIER_CALLBACK_ALLOW", f"{text!r}: {error}"))
         if problems:
@@ -79,10 +81,17 @@ class AllowedNetworks:
 
 def _split(text: str) -> tuple[str, str]:
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        return host, rest.removeprefix(":")
+        host, closed, rest = text[1:].partition("]")
+        return (host if closed else text), rest.removeprefix(":")
     host, colon, port = text.rpartition(":")
     return (host, port) if colon and ":" not in host else (text, "")
+
+
+def _port(text: str) -> int:
+    port = int(text or 0)
+    if not 0 <= port <= 65_535:
+        raise ValueError("a port is a number up to 65535")
+    return port
 
 
 def public(address: str) -> bool:
@@ -104,11 +113,15 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         connect: float = CONNECT,
         most_body: int = MOST_BODY,
         verify: Any = True,
+        resolver: AbstractResolver | None = None,
+        dns_cache: int = DNS_CACHE,
     ) -> None:
+        """`verify` is True or an ssl.SSLContext; `resolver` looks names up (None = the system's)."""
         self._allowed = allowed or AllowedNetworks()
         self._timeout = aiohttp.ClientTimeout(total=total, connect=connect, sock_connect=connect)
         self._most_body = most_body
         self._verify = verify
+        self._resolver, self._dns_cache = resolver, dns_cache
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -165,7 +178,11 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                limit=CONNECTIONS, limit_per_host=PER_HOST, ttl_dns_cache=30, socket_factory=self._socket
+                limit=CONNECTIONS,
+                limit_per_host=PER_HOST,
+                ttl_dns_cache=self._dns_cache,
+                resolver=self._resolver,
+                socket_factory=self._socket,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
