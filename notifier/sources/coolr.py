@@ -20,8 +20,7 @@ from notifier.errors import EventError
 CLOSED = {"closed", "resolved", "close"}
 PROCESSED = {"processed", "approved"}
 DEFAULT_SOURCE = "coolr"  #: of records, for a key that may send from anywhere
-STAMP = "%Y%m%d%H%M%S%f"
-_STAMP = re.compile(r"[0-9]{17}")
+_STAMP = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{3})")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 
 #: Field of our envelope → the record's field: what a mistake is named after.
@@ -173,6 +172,8 @@ def _key(record: Mapping[str, Any], name: str) -> str:
         raise EventError("must be a text or a whole number", name)
     if len(str(value)) > 100:
         raise EventError("longer than 100 characters", name)
+    if not str(value).isprintable():
+        raise EventError("holds a control character", name)
     return str(value)
 
 
@@ -213,7 +214,7 @@ def _time(record: Mapping[str, Any], name: str) -> str | None:
     value = record[found]
     text = str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     try:
-        moment = datetime.strptime(text, STAMP) if _STAMP.fullmatch(text) else _iso(text)  # noqa: DTZ007  # UTC below
+        moment = _moment(text)
     except ValueError:
         raise EventError("is not a time (17 digits or ISO 8601)", found) from None
     if moment.year == 1:
@@ -221,8 +222,10 @@ def _time(record: Mapping[str, Any], name: str) -> str | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
-def _iso(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.year == 9999 or text.isdigit():
+def _moment(text: str) -> datetime:
+    """17 digits, cut by hand (strptime would read month 13 as January), or ISO 8601. Raises ValueError."""
+    stamp = _STAMP.fullmatch(text)
+    moment = datetime.fromisoformat(stamp.expand(r"\1-\2-\3T\4:\5:\6.\7") if stamp else text)
+    if moment.year == 9999 or (text.isdigit() and not stamp):
         raise ValueError("outside the calendar, or digits that are no stamp")
     return moment
