@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import structlog
+
 from notifier.core import context, links, routing
 from notifier.core.catalogue import Catalogue
 from notifier.core.event_data import DATA_MODELS, AlertData
@@ -32,6 +34,8 @@ from notifier.core.rendering import Templates
 from notifier.core.routing import Facts, Planned
 from notifier.ports import PolicySource
 from notifier.unit import Reader, Writer
+
+log = structlog.get_logger(__name__)
 
 COUNTRIES_FRESH = 60.0  #: seconds that the countries of a tenant's outlets are believed
 PEOPLE = (ChannelName.EMAIL, ChannelName.SMS)
@@ -109,6 +113,8 @@ class Planner:
             tx.cancel_due(event.tenant, event.subject, kinds, PEOPLE, f"overtaken by {event.type.value}", now)
         facts = gather(tx, event, self.catalogue, self.countries)
         plan = routing.plan(facts, policy, now)
+        if not plan.notifications:  # a hole in the rules: `explain` says which condition of each did not hold
+            log.info("no rule matched: nobody is told", action="no_rule", tenant=event.tenant, event_id=event.id)
         return [self._notification(tx, planned, facts, policy, now) for planned in plan.notifications]
 
     def _notification(

@@ -1,7 +1,7 @@
 """What `notifier explain` tells of one event, as plain data: rules, people told, people left out and why. Only reads.
 
-What happened is what is stored. Who had no address, or was reached by another rule already, is not stored; that is
-decided again with the rules and the directory as they are now, by the same code that routes.
+What happened is what is stored. Which rules matched, and who was reached by another rule already, is not stored; that
+is decided again with the rules and the directory as they are now, by the same code that routes.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ def _event(facts: Facts) -> dict[str, Any]:
 def _happened(row: Mapping[str, Any]) -> dict[str, Any]:
     """A stored notification: what became of it, and why."""
     return {
-        **{name: row[name] for name in ("rule", "role", "channel", "address", "status", "reason")},
+        **{name: row[name] for name in ("rule", "role", "channel", "status", "reason")},
+        "address": _visible(row["address"]),
         "why": _why(row),
         "id": row["id"],
         "sent_at": row["sent_at"],
@@ -217,4 +218,9 @@ def _planned(item: Planned) -> dict[str, Any]:
 
 
 def _shown(item: Planned) -> str:
-    return mask(item.address)
+    return _visible(mask(item.address))
+
+
+def _visible(address: str) -> str:
+    """Nothing for somebody without an address, who is kept under the person or the role."""
+    return "" if address.startswith(("person:", "role:")) else address

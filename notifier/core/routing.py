@@ -71,7 +71,7 @@ class Planned:
     """One notification as decided, sent or suppressed."""
 
     channel: ChannelName
-    address: str  #: normalised; endpoint name for callbacks; "" when there is none
+    address: str  #: normalised; endpoint name for callbacks; "role:..." or "person:..." when there is none
     purpose: Purpose
     recipient_key: RecipientKey
     recipient_id: RecipientId | None
@@ -94,7 +94,7 @@ class Plan:
 
     matched: tuple[str, ...]
     notifications: tuple[Planned, ...]  #: to be stored, the suppressed ones with their reason
-    left_out: tuple[Planned, ...] = ()  #: not stored (no address, the same person again); for `explain`
+    left_out: tuple[Planned, ...] = ()  #: not stored: the same person again; for `explain`
     failing: dict[str, str] = field(default_factory=dict)  #: rule → the condition that did not hold
 
 
@@ -352,10 +352,7 @@ def _once_each(items: Iterable[Planned]) -> tuple[list[Planned], list[Planned]]:
     """One notification per channel, address and purpose: the first that may be sent, else the first refusal."""
     kept: dict[tuple[ChannelName, str, Purpose], Planned] = {}
     left_out: list[Planned] = []
-    for item in items:
-        if not item.address:
-            left_out.append(item)
-            continue
+    for item in map(_placed, items):
         key = (item.channel, item.address, item.purpose)
         before = kept.get(key)
         if before is None:
@@ -367,6 +364,13 @@ def _once_each(items: Iterable[Planned]) -> tuple[list[Planned], list[Planned]]:
             kept[key] = _both(before, item)
             left_out.append(replace(item, suppressed=item.suppressed or Suppression.DUPLICATE_ADDRESS))
     return list(kept.values()), left_out
+
+
+def _placed(item: Planned) -> Planned:
+    """Somebody without an address is kept under the person or the role: the reason is to be seen later too (P12)."""
+    if item.address:
+        return item
+    return replace(item, address=f"person:{item.recipient_id}" if item.recipient_id else f"role:{item.role}")
 
 
 def _both(before: Planned, again: Planned) -> Planned:

@@ -64,6 +64,21 @@ def test_who_was_suppressed_or_has_no_address_is_left_out_with_the_reason_p12(cl
     assert said in cli("explain", "alert-1-open").out
 
 
+def test_a_reason_is_kept_as_it_was_when_the_directory_changes_later_p12(cli: Cli) -> None:
+    with cli.system.store.write() as tx:
+        tx.save_policy('[tenants.acme]\ndefault = [{ to = "role:driver" }]', "test", NOW)
+    cli.system.policies.refresh()
+    cli.accept(fresh(alert(1)))
+    cli.route()
+    path = cli.write("c.csv", "OutletCode,Role,Email\nES-1001,driver,dan@acme.example\n")
+    cli("import", ACME, path)
+    told = cli("explain", "alert-1-open", "--json").json()
+    assert [(person["role"], person["address"], person["reason"]) for person in told["left_out"]] == [
+        ("driver", "", "nobody_in_role")
+    ]
+    assert told["notes"] == ["the rules or the directory have changed since: they would tell somebody else today"]
+
+
 def test_an_event_that_no_rule_matches_says_that_nobody_was_told_p12(cli: Cli) -> None:
     with cli.system.store.write() as tx:
         tx.save_policy(

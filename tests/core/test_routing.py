@@ -174,7 +174,15 @@ def test_who_is_left_out_stays_in_the_plan_with_the_reason_p12(
 ) -> None:
     made = plan(facts(**about), tenant(rule("r", to), **policy), NOW)
     assert told(made) == []
-    assert reasons(made) == {reason}
+    assert [item.suppressed for item in made.notifications] == [reason]
+    assert made.notifications[0].address
+
+
+def test_people_without_an_address_are_kept_one_by_one_and_a_role_without_people_once_p12() -> None:
+    people = tuple(person(name, role="driver") for name in ("Dan", "Dora"))
+    rules = (rule("a", target("role:driver", SMS), target("role:cook")), rule("b", target("role:cook")))
+    made = plan(facts(contacts=people), tenant(*rules), NOW)
+    assert [item.address for item in made.notifications] == ["person:dan", "person:dora", "role:cook"]
 
 
 def test_an_endpoint_that_answered_gone_is_left_alone() -> None:
