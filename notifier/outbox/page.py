@@ -231,16 +231,16 @@ def pretty(body: str) -> str:
 
 
 _HEAD = re.compile(r"<head(\s[^>]{0,500})?>", re.IGNORECASE)
-_LINK_ELEMENT = re.compile(r"<link(?=[\s/>])", re.IGNORECASE)
+_CONNECTING = re.compile(r"<(link|iframe|frame)(?=[\s/>])", re.IGNORECASE)
 _DOCTYPE = re.compile(r"\s*<!doctype[^>]{0,500}>", re.IGNORECASE)
 
 
 def safe_to_show(html: str) -> str:
     """A mail's HTML for the frame: every link opens a new tab, since our own pages refuse to be shown in a frame.
 
-    `<link>` goes, as in every mail client: a browser prepares connections for it, which no policy forbids.
+    Links to files and frames go, as in every mail client: a browser connects for them before it asks the policy.
     """
-    html = _LINK_ELEMENT.sub("<x-link", html)
+    html = _CONNECTING.sub(r"<x-\1", html)
     base = '<base target="_blank">'
     found = _HEAD.search(html) or _DOCTYPE.match(html)
     at = found.end() if found else 0
