@@ -7,6 +7,7 @@ Fakes are plain objects, passed in. The store is never faked: open a real one.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from notifier.core.events import RawItem, item_of
+from notifier.core.events import RawItem
 from notifier.core.ids import (
     EventId,
     MessageId,
@@ -192,18 +193,25 @@ def envelope(type_: EventType, data: Mapping[str, Any], id_: str, **more: Any) -
     return {**made, "data": dict(data), **more}
 
 
-def alert(number: int | str = 1, status: str = "open", **data: Any) -> RawItem:
+def as_sent(value: dict[str, Any]) -> RawItem:
+    """An event as it came, decoded."""
+    return RawItem(value, json.dumps(value))
+
+
+def alert(number: int | str = 1, status: str = "open", time: datetime = NOW, **data: Any) -> RawItem:
     """An alert of the Main St store."""
     facts = {"alert_id": f"{number}", "alert_type": "OutOfStock", "status": status, "outlet": {"code": "ES-1001"}}
     kind = {"open": EventType.ALERT_OPENED, "updated": EventType.ALERT_UPDATED, "closed": EventType.ALERT_CLOSED}
-    return item_of(envelope(kind[status], facts | data, f"alert-{number}-{status}"))
+    return as_sent(envelope(kind[status], facts | data, f"alert-{number}-{status}", time=time.isoformat()))
 
 
-def order(number: int | str = 1042, version: int = 1, **data: Any) -> RawItem:
+def order(number: int | str = 1042, version: int = 1, time: datetime = NOW, **data: Any) -> RawItem:
     """A recommended order of the Main St store."""
     lines = [{"sku": "5449000131805", "name": "Cola Zero", "suggested_cases": 12 + version, "case_price": 1240}]
     facts = {"order_number": f"{number}", "outlet": {"code": "ES-1001"}, "lines": lines, "currency": "EUR"}
-    return item_of(envelope(EventType.ORDER_RECOMMENDED, facts | data, f"order-{number}-{version}"))
+    return as_sent(
+        envelope(EventType.ORDER_RECOMMENDED, facts | data, f"order-{number}-{version}", time=time.isoformat())
+    )
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
