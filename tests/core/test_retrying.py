@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
-from notifier.core.retrying import CEILINGS, LANE_PAUSE, LOOK_UP_AFTER, after_error, after_success
+from notifier.core.retrying import CEILINGS, LANE_PAUSE, LOOK_UP_AFTER, after_error, after_success, seconds_asked
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -88,3 +88,29 @@ def test_a_receipt_is_final_only_where_taking_it_is() -> None:
 
 def test_callbacks_are_retried_as_long_as_standard_webhooks_advises() -> None:
     assert sum(CEILINGS[CALLBACK]) == 75 * 3600 + 35 * 60 + 5
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        (" 5 ", 5.0),
+        ("0", 0.0),
+        # RFC 9110: a date; one that has passed is "now"
+        ("Mon, 23 Nov 2026 12:01:30 GMT", 90.0),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0),
+        ("Mon, 23 Nov 2026 12:01:30 -0000", 90.0),
+        # at most a day
+        ("999999999999999999999", 86_400.0),
+        ("Mon, 23 Nov 2099 12:00:00 GMT", 86_400.0),
+        # nonsense is no wish
+        ("-5", None),
+        ("1.5", None),
+        ("²", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_what_a_receiver_asks_for_is_read_in_both_forms(header: str | None, seconds: float | None) -> None:
+    assert seconds_asked(header, NOW) == seconds
