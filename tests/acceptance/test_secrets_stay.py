@@ -91,7 +91,7 @@ def _broker(filled: Filled) -> str:
     path = filled.environment["NOTIFIER_BROKER_URL"].removeprefix("redis+socket://").partition("?")[0]
     client = redis.Redis(unix_socket_path=path)
     try:
-        return "\n".join(str(client.dump(key)) for key in client.keys("*"))  # type: ignore[union-attr]  # redis-py's async twin
+        return "\n".join(str(client.dump(key)) for key in client.keys("*"))
     finally:
         client.close()
 
