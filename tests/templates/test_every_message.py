@@ -187,7 +187,7 @@ def test_a_payload_is_the_event_as_it_came_and_carries_no_link_p10(type_: EventT
     assert payload["type"] == type_.value
     assert payload["data"]["event_id"] == message.context["data"]["event_id"]
     assert "/l/" not in json.dumps(payload)
-    sent = facts(type_, index).event.data
+    sent = dict(facts(type_, index).event.data)
     if type_ is EventType.DECISION_RECORDED:
-        sent = sent | {"final": True}  # the sample is told after the time to undo
+        sent["final"] = True  # the sample is told after the time to undo
     assert {name: payload["data"][name] for name in sent} == json.loads(json.dumps(sent))
