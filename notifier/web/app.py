@@ -65,7 +65,10 @@ def build_app(system: System) -> ASGIApp:
     pictures = Pictures.from_settings(settings)
     app.include_router(links.create_router(system.link_service, pages, pictures, proxies))
     verify = verify_signature(settings.twilio_auth_token.get_secret_value())
-    app.include_router(hooks.create_router(system.store, system.clock, verify, settings.base_url))
+    app.include_router(
+        hooks.create_router(system.store, system.clock, verify, settings.base_url),
+        responses={422: problems.PROBLEM},
+    )
     app.include_router(reads.create_router(system.store, credential))
     key = settings.metrics_key.get_secret_value()
     app.include_router(ops.create_router(system.store, system.clock, key, newest_schema(), proxies))

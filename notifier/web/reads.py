@@ -84,4 +84,7 @@ def _filters(text: str) -> dict[str, Any]:
         raise HTTPException(422, f"filters: {error}") from None
     if not isinstance(value, dict):
         raise HTTPException(422, "filters: must be an object of field → {operator, value}")
+    for name, wanted in value.items():
+        if isinstance(wanted, dict) and ("value" not in wanted or wanted.keys() - {"operator", "value"}):
+            raise HTTPException(422, f"filters: {name}: write {{operator, value}}, and nothing else")
     return value
