@@ -22,12 +22,14 @@ import trustme
 
 from notifier.channels.callback import CallbackChannel, CallbackSettings, build
 from notifier.config import Settings
+from notifier.core import samples
 from notifier.core.ids import AttemptId, NotificationId, new_id
-from notifier.core.model import AttemptOutcome, ChannelName
-from notifier.core.retrying import after_error
+from notifier.core.model import AttemptOutcome, ChannelName, EventType
+from notifier.core.rendering import Live, Templates
+from notifier.core.retrying import CEILINGS, after_error
 from notifier.errors import ConfigError, DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, EndpointTarget, Receipt
-from notifier.testing import ACME, NOW
+from notifier.testing import ACME, NOW, templates_folder
 from notifier.transport import AllowedNetworks
 from tests.channels.contract import TAKEN, ChannelContract, Means, later, never, send, unknown
 from tests.channels.servers import Act, Answer, Handler, http, read_request, response, serving
@@ -369,3 +371,25 @@ def test_without_listing_this_machine_is_not_called() -> None:
     [error] = asyncio.run(main())
     assert isinstance(error, PermanentFailure)
     assert (error.reason, seen) == ("address_refused", [])
+
+
+# -- what the docs promise to whoever integrates -----------------------------------------------------------------------
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+
+@pytest.mark.parametrize("type_", EventType)
+def test_the_sample_of_each_type_in_the_docs_is_what_is_sent(type_: EventType) -> None:
+    sample = samples.message(next(samples.facts(type_)), ChannelName.CALLBACK)
+    sent = json.loads(Templates(templates_folder()).render(sample, Live(urls={}, number=None))["payload"])
+    shown = json.loads((REFERENCE / "callbacks" / f"{type_.kind}.json").read_text())
+    assert shown == sent
+    assert set(shown) == {"type", "timestamp", "data", "sequence"}
+    assert f"| `{type_}` |" in (REFERENCE / "callbacks.md").read_text()
+
+
+def test_the_waiting_times_in_the_docs_are_those_of_the_product() -> None:
+    [row] = [line for line in (REFERENCE / "callbacks.md").read_text().splitlines() if line.startswith("| at most |")]
+    units = {"s": 1, "min": 60, "h": 3600}
+    said = [int(number) * units[unit] for number, unit in (cell.split() for cell in row.split("|")[2:-1])]
+    assert tuple(said) == CEILINGS[ChannelName.CALLBACK]
