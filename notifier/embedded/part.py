@@ -40,6 +40,8 @@ class Part:
     ready_within: float = 30.0  #: seconds
     #: Runs once and must succeed before the next part starts (the schema migration).
     once: bool = False
+    #: Starts without waiting for the part before it.
+    alongside: bool = False
     #: Seconds between SIGTERM and SIGKILL.
     grace: float = 10.0
     #: Ports on 127.0.0.1 it will listen on, by what they are for.

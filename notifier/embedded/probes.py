@@ -24,7 +24,8 @@ def worker_answers(broker_url: str, kind: str) -> bool:
         "probe", broker=broker_url, set_as_current=False, changes={"broker_connection_timeout": QUICKLY}
     ) as app:
         try:
-            replies = app.control.ping(timeout=0.5)
+            # The first answer ends the wait; without a limit it would take the whole time.
+            replies = app.control.ping(timeout=0.5, limit=1, pattern=f"{kind}*", matcher="glob")
         except (KombuError, OperationalError, OSError):
             return False
     return any(str(name).startswith(kind) for reply in replies or () for name in reply)

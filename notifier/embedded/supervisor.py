@@ -1,4 +1,6 @@
-"""Starts parts in order, keeps them running, ends them in reverse order. One thread, no knowledge of what they do.
+"""Starts parts in order, some alongside others, keeps them running, ends them in reverse order.
+
+One thread, no knowledge of what they do.
 
 A dead part is back within two seconds; one that keeps dying waits longer each time and is named. SIGINT, SIGTERM and
 SIGHUP end everything in order, the second one at once. Against kill -9 of the supervisor itself each part has a
@@ -116,12 +118,14 @@ class Supervisor:
 
     def _start_all(self) -> bool:
         self._watchdog.keep()
-        for process in self._processes:
-            process.start()
-            self._started.append(process)
-            if not self._await_ready(process):
-                return False
-            self._tell(f"{process.part.name} is {_how(process.part)}")
+        for group in _groups(self._processes):
+            for process in group:
+                process.start()
+            for process in group:
+                if not self._await_ready(process):
+                    return False
+                self._started.append(process)
+                self._tell(f"{process.part.name} is {_how(process.part)}")
         return True
 
     def _await_ready(self, process: Process) -> bool:
@@ -133,7 +137,7 @@ class Supervisor:
                 return self._give_up(process, f"ended with {say_code(process.code)} before it was ready")
             if time.monotonic() > deadline:
                 return self._give_up(process, f"was not ready within {process.part.ready_within:.0f} s")
-            self._tick(except_for=process)
+            self._tick()
             time.sleep(STEP / 2)
         return True
 
@@ -162,10 +166,10 @@ class Supervisor:
         self._job = threading.Thread(target=do, name="job", daemon=True)
         self._job.start()
 
-    def _tick(self, except_for: Process | None = None) -> None:
+    def _tick(self) -> None:
         self._watchdog.keep()
         for process in self._started:
-            if process is except_for or process.part.once:
+            if process.part.once:
                 continue
             if not process.alive:
                 self._bring_back(process)
@@ -194,7 +198,7 @@ class Supervisor:
     # -- down --------------------------------------------------------------------------------------------------------
 
     def _stop_all(self) -> None:
-        for process in reversed(self._started):
+        for process in reversed([process for process in self._processes if process.started_at]):
             if process.alive and not process.part.once:
                 self._tell(f"stopping {process.part.name}")
             process.ask_to_end()
@@ -204,6 +208,18 @@ class Supervisor:
             if process.alive:
                 self._tell(f"{process.part.name} did not end by itself: killed")
             process.clean_up()
+
+
+def _groups(processes: Sequence[Process]) -> Iterator[list[Process]]:
+    """Parts that start together, in order."""
+    group: list[Process] = []
+    for process in processes:
+        if group and not process.part.alongside:
+            yield group
+            group = []
+        group.append(process)
+    if group:
+        yield group
 
 
 def _surviving(tell: Tell) -> Tell:

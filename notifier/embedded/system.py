@@ -139,7 +139,7 @@ def embedded_parts(
         ),
         _worker("intake", environment, settings.broker_url, INTAKE_GRACE),
         _worker("deliver", environment, settings.broker_url, DELIVER_GRACE),
-        _part("beat", environment),
+        _part("beat", environment, alongside=True),
     ]
 
 
@@ -162,6 +162,7 @@ def _worker(kind: str, environment: Mapping[str, str], broker_url: str, grace: f
         environment=environment,
         ready=lambda: worker_answers(broker_url, kind),
         ready_within=60,
+        alongside=True,
         grace=grace,
     )
 
@@ -173,6 +174,7 @@ def _part(
     ready: Callable[[], bool] = lambda: True,
     ready_within: float = 60,
     once: bool = False,
+    alongside: bool = False,
     grace: float = 10,
     ports: Mapping[str, int] | None = None,
     address: str = "",
@@ -184,6 +186,7 @@ def _part(
         ready=ready,
         ready_within=ready_within,
         once=once,
+        alongside=alongside,
         grace=grace,
         ports=ports or {},
         address=address,

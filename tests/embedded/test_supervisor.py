@@ -312,3 +312,20 @@ def test_the_end_of_the_job_stops_everything_with_its_result(start: Start) -> No
     assert up.process.wait(timeout=20) == 5
     assert "job at work" in up.console
     assert up.order() == ["start one", "end one"]
+
+
+def test_parts_alongside_start_before_the_one_before_them_is_ready(start: Start) -> None:
+    until_two = "while not (folder / 'two.ready').exists(): time.sleep(0.02)"
+    waiting = GOOD.replace('note("start")', f'note("start")\n{until_two}')
+    up = start({"name": "one", "code": waiting}, {"name": "two", "code": GOOD, "alongside": True})
+    up.wait_for("all up")
+    assert up.console.splitlines() == ["one is ready", "two is ready", "all up"]
+    assert up.end() == 0
+    assert up.order()[2:] == ["end two", "end one"]
+
+
+def test_a_part_alongside_that_dies_before_it_is_ready_stops_the_start(start: Start) -> None:
+    up = start({"name": "one", "code": GOOD}, {"name": "two", "code": DYING, "alongside": True})
+    assert up.process.wait(timeout=20) == 1
+    assert "two ended with code 7 before it was ready" in up.console
+    assert not list((up.folder / "run").glob("*.pid"))
