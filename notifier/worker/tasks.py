@@ -16,7 +16,9 @@ from celery import Task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
 
 from notifier.bootstrap import System
+from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, item_of
+from notifier.core.model import Credential
 from notifier.errors import ConfigError, EventError, StoreError
 from notifier.worker import current
 from notifier.worker.app import TASK_LIMIT, app
@@ -45,9 +47,23 @@ def accept_events(system: System, events: Any, tenant: str) -> None:
         log.error(text, action="consume_refused", tenant=tenant)
         return
     items = [_item(value) for value in (events if isinstance(events, list) else [events])]
-    for answer in system.pipeline.accept(items, credential):
+    for answer in _accepted(system, items, credential):
         if answer.reason:
             log.warning("event not accepted", action="event_rejected", tenant=tenant, **answer.facts())
+
+
+def _accepted(system: System, items: list[RawItem], credential: Credential) -> list[Answer]:
+    """The answers. An event on which we fail ourselves is found by trying each alone, and kept; the others go on."""
+    try:
+        return system.pipeline.accept(items, credential)
+    except (StoreError, ConfigError, SoftTimeLimitExceeded):
+        raise
+    except Exception:
+        log.exception("accepting failed; each event is tried alone", action="consume_failed", events=len(items))
+    if len(items) == 1:
+        mistake = EventError("could not be accepted by a mistake of ours; it was logged", code="internal")
+        return system.pipeline.accept([RawItem(None, items[0].body, mistake)], credential)
+    return [answer for item in items for answer in _accepted(system, [item], credential)]
 
 
 def _item(value: Any) -> RawItem:

@@ -97,6 +97,21 @@ def test_what_cannot_be_accepted_goes_back_to_the_queue_p1(error: Exception) -> 
     assert rejected.value.requeue is True
 
 
+class Stumbling(FakeSystem):
+    """Fails on one event, as a mistake of ours would."""
+
+    def accept(self, items: list[RawItem], credential: Credential) -> list[Answer]:
+        if any(item.value == "stone" for item in items):
+            raise RuntimeError("a mistake of ours")
+        return super().accept(items, credential)
+
+
+def test_an_event_on_which_we_fail_is_kept_and_its_neighbours_go_on_p8() -> None:
+    before, stone, after = accept(Stumbling(), [{"a": 1}, "stone", {"a": 2}])
+    assert (before.value, after.value) == ({"a": 1}, {"a": 2})
+    assert stone.error is not None and (stone.error.code, stone.body) == ("internal", '"stone"')
+
+
 SETTINGS = {
     # setting: value, and the promise that hangs on it
     "accept_content": ["json"],  # pickle runs code
