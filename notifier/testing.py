@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,12 @@ def templates_folder() -> Path:
     return package / "_templates" if (package / "_templates").is_dir() else package.parent / "templates"
 
 
+@cache
+def _compiled(folder: Path) -> Templates:
+    """Templates are compiled once per process, as in a worker."""
+    return Templates(folder)
+
+
 def pipeline(
     store: Store,
     clock: Clock,
@@ -311,7 +318,7 @@ def pipeline(
 ) -> Pipeline:
     """The real steps over a real store. Retry times are in the middle of their range."""
     policies, signer = StoredPolicies(store), LinkSigner(link_keys)
-    compiled = Templates(templates or templates_folder())
+    compiled = _compiled(templates or templates_folder())
     senders = Senders(BASE_URL, "Coolr <alerts@notify.example>", "+15005550006")
     return Pipeline(
         store,
