@@ -81,6 +81,7 @@ class Supervisor:
         self._deaths: dict[str, deque[float]] = {part.name: deque() for part in parts}
         self._due: dict[str, float] = {}  #: when a dead part is started again, monotonic
         self._started: list[Process] = []
+        self._turn = 0
         self._requests = 0  #: to stop
         self._asked_at = -SAME_REQUEST
         self._job: threading.Thread | None = None
@@ -168,17 +169,23 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._watchdog.keep()
-        for process in self._started:
-            if process.part.once:
-                continue
+        lasting = [process for process in self._started if not process.part.once]
+        for process in lasting:
             if not process.alive:
                 self._bring_back(process)
-            elif process.look():
-                self._tell(f"{process.part.name} is back")
+        self._look_at_one([process for process in lasting if process.alive and not process.ready])
         if time.monotonic() - self._trimmed > TRIM_EVERY:
             self._trimmed = time.monotonic()
             for process in self._started:
                 process.trim_log()
+
+    def _look_at_one(self, waiting: Sequence[Process]) -> None:
+        """Ask one part a turn: a question may take a second, in which nothing dead is started again."""
+        if waiting:
+            self._turn += 1
+            process = waiting[self._turn % len(waiting)]
+            if process.look():
+                self._tell(f"{process.part.name} is back")
 
     def _bring_back(self, process: Process) -> None:
         name, now = process.part.name, time.monotonic()

@@ -68,8 +68,6 @@ def test_every_part_comes_back_within_two_seconds_and_all_end_in_order(up: Up) -
             continue  # the workers lose their connection with it: last
         _kill_and_await(up, name, identity)
     _kill_and_await(up, "broker", first["broker"])
-    for name in LASTING:
-        up.wait_for(f"{name} is back", 60)
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(timeout=60) == 0
     stopped = [line.split()[1] for line in up.log.read_text().splitlines() if line.startswith("stopping ")]
@@ -83,6 +81,7 @@ def _kill_and_await(up: Up, name: str, identity: Identity) -> None:
     killed = time.monotonic()
     wait_until(lambda: name in up.parts() and up.parts()[name].pid != identity.pid, f"{name} again", 10)
     assert time.monotonic() - killed < 2, name
+    up.wait_for(f"{name} is back", 60)
 
 
 def test_nothing_survives_a_kill_9_of_the_supervisor(up: Up) -> None:
