@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -67,54 +67,82 @@ class DirectoryWrites(DirectoryReads):
     def save_outlets(self, new: Sequence[Outlet]) -> tuple[int, int]:
         """Upsert by (tenant, code); returns (created, changed)."""
         created = changed = 0
+        known = {
+            (tenant, code): outlet
+            for tenant in {outlet.tenant for outlet in new}
+            for code, outlet in self.outlets(tenant, [one.code for one in new if one.tenant == tenant]).items()
+        }
         for outlet in new:
-            known = self.outlets(outlet.tenant, [outlet.code]).get(outlet.code)
-            created += known is None
-            changed += known is not None and known != outlet
-            if known != outlet:
+            before = known.get((outlet.tenant, outlet.code))
+            created += before is None
+            changed += before is not None and before != outlet
+            if before != outlet:
                 self.upsert(outlets, [asdict(outlet)], ["tenant", "code"])
+                known[outlet.tenant, outlet.code] = outlet
         return created, changed
 
     def save_contacts(self, contacts: Sequence[Contact]) -> tuple[int, int]:
         """Upsert each recipient by its normalised address, and its role at the outlet; returns (created, changed)."""
         created = changed = 0
-        for position, contact in enumerate(contacts):
-            person = contact.recipient
-            known = self._known(person)
-            if known is None:
-                person_id = RecipientId(new_id())
-                self.connection.execute(recipients.insert().values(_person_row(person, person_id)))
-            else:
-                person_id = known.id
-            differs = known is not None and _facts(known) != _facts(person)
-            if differs:
-                query = recipients.update().where(recipients.c.id == person_id, recipients.c.tenant == person.tenant)
-                self.connection.execute(query.values(_person_row(person, person_id)))
-            fresh = self._place(contact, person_id, position)
-            created += fresh
-            changed += differs and not fresh
+        for tenant in dict.fromkeys(contact.recipient.tenant for contact in contacts):
+            mine = [contact for contact in contacts if contact.recipient.tenant == tenant]
+            known, places = self._people(tenant, mine), self._places(tenant, mine)
+            for position, contact in enumerate(mine):
+                differs = self._save_person(contact.recipient, known)
+                fresh = self._place(contact, known[_identity(contact.recipient)].id, places, position)
+                created += fresh
+                changed += differs and not fresh
         return created, changed
 
-    def _known(self, person: Recipient) -> Recipient | None:
-        query = select(recipients).where(
-            recipients.c.tenant == person.tenant, recipients.c.identity == (person.email or person.phone)
-        )
-        row = self.connection.execute(query).one_or_none()
-        return None if row is None else _recipient(row)
+    def _people(self, tenant: TenantId, contacts: Sequence[Contact]) -> dict[str, Recipient]:
+        """Who of these is known already, by address."""
+        found: dict[str, Recipient] = {}
+        for some in chunks(sorted({_identity(contact.recipient) for contact in contacts})):
+            query = select(recipients).where(recipients.c.tenant == tenant, recipients.c.identity.in_(some))
+            found |= {row.identity: _recipient(row) for row in self.connection.execute(query)}
+        return found
 
-    def _place(self, contact: Contact, person_id: RecipientId, position: int) -> bool:
+    def _places(self, tenant: TenantId, contacts: Sequence[Contact]) -> set[tuple[str, str, str]]:
+        """(outlet, role, recipient id) of everybody at the outlets of these."""
+        table, found = outlet_contacts, set()
+        for some in chunks(sorted({contact.outlet for contact in contacts})):
+            query = select(table.c.outlet, table.c.role, table.c.recipient_id).where(
+                table.c.tenant == tenant, table.c.outlet.in_(some)
+            )
+            found |= {(row.outlet, row.role, row.recipient_id) for row in self.connection.execute(query)}
+        return found
+
+    def _save_person(self, person: Recipient, known: dict[str, Recipient]) -> bool:
+        """Insert or update; returns whether a known person changed."""
+        before = known.get(_identity(person))
+        if before is not None and _facts(before) == _facts(person):
+            return False
+        person_id = RecipientId(new_id()) if before is None else before.id
+        row = _person_row(person, person_id)
+        if before is None:
+            self.connection.execute(recipients.insert().values(row))
+        else:
+            query = recipients.update().where(recipients.c.id == person_id, recipients.c.tenant == person.tenant)
+            self.connection.execute(query.values(row))
+        known[_identity(person)] = replace(person, id=person_id)
+        return before is not None
+
+    def _place(
+        self, contact: Contact, person_id: RecipientId, places: set[tuple[str, str, str]], position: int
+    ) -> bool:
         """Put the person into the role; returns whether that is new."""
+        place = (contact.outlet, contact.role, person_id)
+        if place in places:
+            return False
+        places.add(place)
         row = {
             "tenant": contact.recipient.tenant,
             "outlet": contact.outlet,
             "role": contact.role,
             "recipient_id": person_id,
+            "position": position,
         }
-        table = outlet_contacts
-        query = select(table.c.role).where(*(table.c[name] == value for name, value in row.items()))
-        if self.connection.execute(query).one_or_none() is not None:
-            return False
-        self.connection.execute(table.insert().values(row | {"position": position}))
+        self.connection.execute(outlet_contacts.insert().values(row))
         return True
 
     def suppress_address(
@@ -139,10 +167,15 @@ def _recipient(row: Row[*tuple[Any, ...]]) -> Recipient:
     )
 
 
+def _identity(person: Recipient) -> str:
+    """What a person is known by."""
+    return person.email or person.phone
+
+
 def _facts(person: Recipient) -> dict[str, Any]:
     return {name: value for name, value in asdict(person).items() if name != "id"}
 
 
 def _person_row(person: Recipient, person_id: RecipientId) -> dict[str, Any]:
-    row = asdict(person) | {"id": person_id, "identity": person.email or person.phone}
+    row = asdict(person) | {"id": person_id, "identity": _identity(person)}
     return row | {"channels": [channel.value for channel in person.channels]}
