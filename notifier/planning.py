@@ -175,11 +175,16 @@ class Planner:
         order, key = facts.order, planned.recipient_key
         if (known := tx.number_state(order.tenant, order.id, key)) is not None:
             return known
-        others = tx.open_numbers(order.tenant, key)
-        forbidden = links.two_digit_numbers(frozen) | {
-            self.signer.number(other.order_id, key, other.round, other.key_id) for other in others
+        others = {
+            self.signer.number(other.order_id, key, other.round, other.key_id)
+            for other in tx.open_numbers(order.tenant, key)
         }
-        round_, key_id = self.signer.choose_round(order.id, key, forbidden)
+        # The page also shows what the message leaves out: limits of a line, lines further down.
+        in_sight = links.two_digit_numbers(frozen) | links.two_digit_numbers(order.data.model_dump(mode="json"))
+        forbidden = in_sight | others
+        round_, key_id = self.signer.choose_round(
+            order.id, key, others if forbidden >= set(links.NUMBERS) else forbidden
+        )
         state = NumberState(order.tenant, order.id, key, round_, key_id)
         tx.save_number_state(state)
         return tx.number_state(order.tenant, order.id, key) or state

@@ -205,6 +205,13 @@ def test_the_number_stands_nowhere_on_its_page(site: Site) -> None:
     assert alice.number not in re.findall(r"(?<!\d)\d{2}(?!\d)", text(site.http.get(alice.path).text))
 
 
+def test_the_number_is_none_of_the_limits_that_only_the_page_shows(site: Site) -> None:
+    lines = [{"sku": f"s{n}", "name": "Tea", "suggested_cases": 1, "max_cases": n} for n in range(10, 70)]
+    told = [to(site.order(number, lines=lines), "alice") for number in range(1042, 1050)]
+    assert all(int(one.number) >= 70 for one in told)
+    assert len({one.number for one in told}) == len(told), "open orders of one person have different numbers"
+
+
 def test_a_tenant_may_ask_for_the_button_alone(make_site: MakeSite) -> None:
     policy = POLICY.replace(
         "[[tenants.acme.rules]]", '[tenants.acme.links]\nconfirmation = "button"\n\n[[tenants.acme.rules]]', 1
