@@ -127,6 +127,12 @@ def create_router(service: LinkService, pages: Pages, pictures: Pictures, proxie
         return await run_in_threadpool(answers.typed_code, fields.get("code", "")[:60], request)
 
     router.add_api_route("/s", _options(ACTS), methods=["OPTIONS"])
+
+    @router.api_route("/favicon.ico", methods=["GET", "HEAD"])
+    def icon() -> Response:
+        """Browsers ask by themselves; there is none, and that is no error to show in their console."""
+        return Response(status_code=204, headers={"Cache-Control": "max-age=86400"})
+
     return router
 
 
