@@ -220,9 +220,14 @@ def _country(text: str) -> str:
 
 def _zone(text: str) -> str:
     name = _windows_zones().get(text.lower(), text)
-    if name not in available_timezones():
+    if name not in _zones():
         raise _Bad("timezone", f"no time zone is named {text!r}; write Europe/Madrid or Romance Standard Time")
     return name
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # looks through the files of the system every time
 
 
 @cache
