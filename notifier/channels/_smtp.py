@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -97,7 +97,7 @@ class SmtpPool:
                 self._keep(client, good=400 <= error.code < 600 and error.code != CLOSING)
                 raise
             except BaseException:
-                client.close()
+                _drop(client)
                 raise
             self._keep(client, good=True)
 
@@ -105,14 +105,14 @@ class SmtpPool:
         if good and client.is_connected and not self._closed:
             self._idle.append((time.monotonic(), client))
         else:
-            client.close()
+            _drop(client)
 
     async def _ready(self) -> aiosmtplib.SMTP:
         while self._idle:
             since, client = self._idle.pop()
             if time.monotonic() - since < IDLE and client.is_connected and await self._alive(client):
                 return client
-            client.close()
+            _drop(client)
         return await self._connect()
 
     async def _alive(self, client: aiosmtplib.SMTP) -> bool:
@@ -131,14 +131,14 @@ class SmtpPool:
             timeout=TIMEOUT,
             use_tls=server.tls,
             start_tls={StartTls.REQUIRED: True, StartTls.OFF: False}.get(server.start_tls) if not server.tls else False,
-            username=server.user or None,
-            password=server.password or None,
             tls_context=server.tls_context,
         )
         try:
             await client.connect()
+            if server.user:
+                await client.login(server.user, server.password)
         except BaseException:
-            client.close()
+            _drop(client)
             raise
         return client
 
@@ -147,7 +147,15 @@ class SmtpPool:
         self._closed = True
         idle, self._idle = self._idle, []
         for _, client in idle:
-            try:
+            transport = client.transport
+            with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):  # it ends all the same
                 await asyncio.wait_for(client.quit(), 2)
-            except (aiosmtplib.SMTPException, OSError, TimeoutError):
-                client.close()
+            _drop(client, transport)
+
+
+def _drop(client: aiosmtplib.SMTP, transport: asyncio.BaseTransport | None = None) -> None:
+    """End a connection at once: a polite end of TLS would hold its socket until the server agrees."""
+    transport = transport or client.transport
+    client.close()
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
