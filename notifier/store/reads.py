@@ -267,6 +267,8 @@ def _condition(table: Table, names: tuple[str, ...], field: str, wanted: Any) ->
         return OPERATORS[symbol](column, None)  # type: ignore[no-any-return]  # IS NULL, IS NOT NULL
     if not isinstance(symbol, str) or symbol not in OPERATORS:
         raise ValueError(f"{field}: operator must be one of {', '.join(OPERATORS)} or in (with a list of at most 100)")
+    if isinstance(value, bool) and symbol not in ("=", "!="):
+        raise ValueError(f"{field}: true and false have no order; the operator must be = or !=")
     return OPERATORS[symbol](column, _value(column, field, value))  # type: ignore[no-any-return]
 
 

@@ -16,10 +16,10 @@ from starlette.concurrency import run_in_threadpool
 from notifier.core.ids import AttemptId
 from notifier.core.twilio_codes import CALLBACK_STATUSES
 from notifier.ports import Clock, Store
+from notifier.web.bodies import form_body
 
 log = structlog.get_logger(__name__)
 
-LARGEST = 64 * 1024  #: bytes of a call-back
 MOST_FIELDS = 100
 Verify = Callable[[str, Mapping[str, str], str], bool]  #: (url, parameters, signature)
 
@@ -30,7 +30,7 @@ def create_router(store: Store, clock: Clock, verify: Verify, base_url: str) -> 
 
     @router.post("/twilio/{attempt_id}", status_code=204, summary="Twilio message status", response_class=Response)
     async def twilio(attempt_id: str, request: Request) -> Response:
-        body = await _body(request)
+        body = await form_body(request)
         if body is None:
             return Response(status_code=413)
         parameters = _parameters(body)
@@ -51,15 +51,6 @@ def _parameters(body: bytes) -> dict[str, str]:
     except ValueError:
         return {}
     return dict(fields)
-
-
-async def _body(request: Request) -> bytes | None:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST:
-            return None
-    return bytes(body)
 
 
 def _advance(store: Store, clock: Clock, attempt_id: str, parameters: Mapping[str, str]) -> None:

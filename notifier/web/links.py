@@ -6,7 +6,6 @@ template, never the token.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Literal
 from urllib.parse import parse_qsl
@@ -21,13 +20,12 @@ from notifier.core.links import normalise_code
 from notifier.core.order_form import MOST_FIELDS, read_form
 from notifier.errors import LinkError, LinkExpired, LinkRevoked, StoreError
 from notifier.sources.pictures import Pictures
+from notifier.web.bodies import form_body
 from notifier.web.pages import Page, Pages
 from notifier.web.security import PICTURE_HEADERS, Proxies, same_origin
 
 log = structlog.get_logger(__name__)
 
-MOST_FORM = 64 * 1024  #: bytes
-FORM_SECONDS = 20.0  #: a form that arrives more slowly is not waited for
 Kind = Literal["l", "s"]
 VIA = {"l": "email", "s": "sms"}
 READS = {"Allow": "GET, HEAD, OPTIONS"}
@@ -175,14 +173,9 @@ def _see(place: str) -> Response:
 
 async def _fields(request: Request) -> dict[str, str] | None:
     """The fields of a small urlencoded form; None when it is too large, has too many, or does not arrive."""
-    body = bytearray()
+    body = await form_body(request)
     try:
-        async with asyncio.timeout(FORM_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > MOST_FORM:
-                    return None
-        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-    except (TimeoutError, ValueError):
+        pairs = parse_qsl((body or b"").decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
         return None
-    return dict(pairs)
+    return None if body is None else dict(pairs)

@@ -58,7 +58,7 @@ class Proxies:
     def from_this_machine(self, request: Request) -> bool:
         """Whether somebody on this machine asked, and nobody through a proxy on it."""
         proxied = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host", "via"))
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        host = _name_in(request.headers.get("host", ""))
         return not proxied and _is_loopback(_peer(request)) and (host == "localhost" or _is_loopback(host))
 
     def _trusts(self, address: str) -> bool:
@@ -71,6 +71,14 @@ class Proxies:
 
 def _peer(request: Request) -> str:
     return request.client.host if request.client is not None else ""
+
+
+def _name_in(host: str) -> str:
+    """The name or address in a Host header, without its port; empty for nonsense."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _is_loopback(address: str) -> bool:

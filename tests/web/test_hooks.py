@@ -27,6 +27,7 @@ from notifier.store import SqlStore
 from notifier.store.tables import attempts, notifications
 from notifier.testing import BASE_URL, NOW, event, notification
 from notifier.web import hooks
+from notifier.web.bodies import MOST_FORM
 
 TOKEN = "a token of the Twilio account"
 LATER = NOW + timedelta(seconds=5)
@@ -130,7 +131,7 @@ def test_an_attempt_that_does_not_exist_is_answered_like_one_that_does_p11(
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (b"a=" + b"b" * hooks.LARGEST, 413),
+        (b"a=" + b"b" * MOST_FORM, 413),
         (b"&".join(b"a%d=b" % number for number in range(hooks.MOST_FIELDS + 1)), 403),
         (b"\xff\xfe=\x00", 403),
         (b"", 403),

@@ -103,6 +103,8 @@ def test_metrics_need_their_key(make_site: MakeSite, given: str | None) -> None:
         ("127.0.0.1", "notify.example", {}, 401),  # a proxy on this machine, or a name that was turned to us
         ("127.0.0.1", "127.0.0.1", {"x-forwarded-for": "203.0.113.9"}, 401),
         ("127.0.0.1", "127.0.0.1", {"forwarded": "for=127.0.0.1"}, 401),
+        ("127.0.0.1", "[", {}, 401),  # nonsense is nobody
+        ("203.0.113.9", "[::1", {}, 401),
     ],
 )
 def test_without_a_key_metrics_are_for_this_machine_alone(

@@ -100,6 +100,7 @@ def test_filters_narrow(filled: Site) -> None:
         '{"created_at": "yesterday"}',
         '{"created_at": "2026-11-23T10:00:00"}',
         '{"status": {"a": 1}}',
+        '{"decided_elsewhere": {"operator": "<", "value": true}}',  # no database orders these alike
         '{"version": 99999999999999999999999999}',
         '{"status": "\\u0000"}',
     ],
