@@ -86,7 +86,7 @@ def outbox() -> None:
     """Run the outbox: loopback SMTP, Twilio-shaped and callback servers that keep what they get."""
     from notifier.outbox import main
 
-    main()
+    main(os.environ)
 
 
 def migrate() -> None:

@@ -6,11 +6,10 @@ The page /dev/outbox shows the logs with live links, so all of it listens on 127
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 
-def main(environ: Mapping[str, str] | None = None) -> None:
+def main(environ: Mapping[str, str]) -> None:
     """Run the three servers until SIGTERM or SIGINT. Raises ConfigError on unsafe settings and on a taken port."""
     import asyncio
     import logging
@@ -19,8 +18,7 @@ def main(environ: Mapping[str, str] | None = None) -> None:
     from notifier.outbox.server import serve
     from notifier.outbox.settings import load_outbox
 
-    given = os.environ if environ is None else environ
-    settings = load_outbox(given)
-    set_up(given.get("NOTIFIER_LOG_FORMAT") or "text", "INFO")
+    settings = load_outbox(environ)
+    set_up(environ.get("NOTIFIER_LOG_FORMAT") or "text", "INFO")
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd would write down every command and address
     asyncio.run(serve(settings))

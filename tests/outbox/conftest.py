@@ -23,7 +23,7 @@ from tests.peers.process import answers, find_free_port, running
 
 SID, TOKEN = "AC" + "0a" * 16, "f" * 32
 ERP_SECRET = "whsec_" + base64.b64encode(b"e" * 32).decode()
-MAIN = [sys.executable, "-c", "from notifier.outbox import main; main()"]
+MAIN = [sys.executable, "-c", "import os; from notifier.outbox import main; main(os.environ)"]
 
 
 @dataclass(frozen=True)
