@@ -14,7 +14,12 @@ from notifier.cli.current import environment
 from notifier.cli.printing import console, fail, safe, say
 
 #: What `demo --once` still takes from the environment; everything else would make it another test.
-KEPT = ("NOTIFIER_TEMPLATES_DIR", "NOTIFIER_OUTBOX_PORT", "NOTIFIER_OUTBOX_SMTP_PORT")
+KEPT = (
+    "NOTIFIER_DATABASE_URL",  # an empty database of another kind
+    "NOTIFIER_TEMPLATES_DIR",
+    "NOTIFIER_OUTBOX_PORT",
+    "NOTIFIER_OUTBOX_SMTP_PORT",
+)
 INTERRUPTED = 130
 Minutes = Annotated[float, typer.Option(min=0.0, max=600, help="Real minutes the simulated hour takes; 0 = at once.")]
 

@@ -21,9 +21,9 @@ VERDICT = re.compile(
 )
 
 
-def run_demo(folder: Path) -> tuple[int, str, tuple[int, ...]]:
+def run_demo(folder: Path, **settings: str) -> tuple[int, str, tuple[int, ...]]:
     """Exit code, everything printed, and the five numbers of the last line."""
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(folder), **settings}
     command = [sys.executable, "-m", "notifier", "demo", "--once"]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=360)
     last = next((line for line in reversed(run.stdout.splitlines()) if line.startswith("demo: ")), "")
@@ -40,6 +40,12 @@ def test_everything_expected_arrives_and_every_link_opens() -> None:
     assert delivered == notifications > 400
     assert events > 200
     assert links > 150
+
+
+def test_everything_arrives_on_postgresql_too(postgres_url: str) -> None:
+    code, text, (_, notifications, delivered, _, problems) = run_demo(ROOT, NOTIFIER_DATABASE_URL=postgres_url)
+    assert code == 0, text
+    assert (delivered, problems) == (notifications, 0)
 
 
 def remove_a_rule(tree: Path) -> None:
