@@ -38,6 +38,7 @@ DEAD_AFTER = timedelta(seconds=10)  #: a session silent this long is dead for th
 FENCE_AFTER = 8.0  #: seconds without a heartbeat after which a session stops sending; below DEAD_AFTER
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
 SWEEP_EVERY = 5.0  #: seconds
+ROUTE_LEFT_EVERY = 5.0  #: seconds
 LOOK_UP_EVERY = 5.0  #: seconds
 FOLLOW_POLICY_EVERY = 1.0  #: seconds
 RETRY_STORE = 1.0  #: seconds to wait when the store is away
@@ -58,6 +59,7 @@ class Steps(Protocol):
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement: ...
     def settle(self, settlements: Sequence[Settlement]) -> None: ...
     def sweep(self) -> Swept: ...
+    def route_left(self) -> int: ...
     def refresh(self) -> None: ...
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int: ...
 
@@ -136,6 +138,7 @@ class Engine:
         return [
             (HEARTBEAT, self._beat),
             (SWEEP_EVERY, self._sweep),
+            (ROUTE_LEFT_EVERY, self._route_left),
             (LOOK_UP_EVERY, self._look_up),
             (FOLLOW_POLICY_EVERY, self._follow),
         ]
@@ -283,6 +286,10 @@ class Engine:
         swept = await self._store(self._steps.sweep)
         if swept != Swept():
             log.info("swept", action="swept", **{name: getattr(swept, name) for name in Swept.__dataclass_fields__})
+            self.wake()
+
+    async def _route_left(self) -> None:
+        while not self._stopping and (await self._store(self._steps.route_left)) > 0:
             self.wake()
 
     async def _look_up(self) -> None:

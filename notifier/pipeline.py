@@ -7,7 +7,7 @@
     send     the network: a Channel, no transaction open              (notifier.engine)
     settle   outcomes, statuses and next due times in bulk                                  P4 P12
     act      open a link, record the decision once: a new event       (notifier.acting)     P5 P6 P7
-    sweep    free what dead sessions held
+    sweep    free what dead sessions held, route what no hint came for                          P3
 
 The database is the truth and the timer; hints only save waiting. Every step takes `now` from its caller's clock and
 values in, values out: what is decided is decided in notifier.core. The steps that talk to people's links live in
@@ -19,7 +19,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -52,6 +52,7 @@ from notifier.unit import Writer
 log = structlog.get_logger(__name__)
 
 ACCEPT_CHUNK = 100  #: events per transaction
+LEFT_AFTER = timedelta(seconds=5)  #: a hint that takes longer is not coming
 ROUTE_CHUNK = 25  #: events per transaction; each may have a dozen notifications
 MOST_DETAIL = 500  #: characters of what a receiver answered
 MOST_CODE = 100
@@ -120,6 +121,12 @@ class Pipeline:
             if _store_is_away(error):
                 raise
         return self._route_one_by_one(now)
+
+    def route_left(self) -> int:
+        """Route what has waited too long for a hint: with the broker gone, accepted events still go out (P3)."""
+        with self.store.read() as tx:
+            since = tx.unrouted_since()
+        return self.route() if since is not None and since <= self.clock() - LEFT_AFTER else 0
 
     def _route(self, limit: int, now: datetime, taken: list[EventId]) -> int:
         """Route a chunk; `taken` is told the ids even when this fails."""

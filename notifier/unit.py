@@ -135,6 +135,9 @@ class AdminReader(Protocol):
     def count_unrouted(self) -> int:
         """How many accepted events wait for routing."""
 
+    def unrouted_since(self) -> datetime | None:
+        """When the first of them was received; None = nothing waits."""
+
     def schema_version(self) -> str | None: ...
     def sessions(self) -> list[WorkerSession]: ...
 

@@ -92,6 +92,11 @@ class AdminReads(Base):
         query = select(func.count()).select_from(events).where(events.c.routed_at.is_(None))
         return int(self.connection.execute(query).scalar_one())
 
+    def unrouted_since(self) -> datetime | None:
+        """When the first event that waits for routing was received; None = nothing waits."""
+        query = select(events.c.received_at).where(events.c.routed_at.is_(None)).order_by(events.c.id).limit(1)
+        return self.connection.execute(query).scalar_one_or_none()
+
     def schema_version(self) -> str | None:
         """The migration the database is at; None = not migrated."""
         if not inspect(self.connection).has_table("alembic_version"):

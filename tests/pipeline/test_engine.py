@@ -127,6 +127,9 @@ class Steps:
     def sweep(self) -> Swept:
         return Swept()
 
+    def route_left(self) -> int:
+        return 0
+
     def refresh(self) -> None: ...
 
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -71,6 +71,24 @@ def test_everything_due_is_sent_once_and_settled(pipe: Pipeline, store: SqlStore
     assert sorted(statuses(store)) == ["delivered"] * 60 + ["sent"] * 60
     for channel in (mail, calls):
         assert len({item.notification_id for item in channel.sent}) == len(channel.sent) == 60
+
+
+def test_with_the_broker_gone_accepted_events_still_go_out_p3(
+    store: SqlStore, pipe: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No hint comes, nobody routes: the engine finds the events that have waited."""
+    monkeypatch.setattr(engine_module, "ROUTE_LEFT_EVERY", 0.1)
+    earlier = now() - timedelta(seconds=6)
+    pipeline(store, lambda: earlier).accept([alert(n, time=earlier) for n in range(60)], credential())
+    mail, calls = FakeChannel(), FakeChannel(CALLBACK)
+    run(pipe, [mail, calls], lambda: statuses(store, channel="email").count("sent") == 60, slots=20)
+
+
+def test_an_event_just_accepted_is_left_to_the_hint(store: SqlStore, pipe: Pipeline) -> None:
+    pipe.accept([alert(1, time=now())], credential())
+    assert pipe.route_left() == 0
+    with store.read() as tx:
+        assert tx.count_unrouted() == 1
 
 
 def test_a_slow_receiver_holds_its_own_slot_only(pipe: Pipeline, store: SqlStore) -> None:
