@@ -14,25 +14,42 @@ from typing import Any
 
 import structlog
 
+#: The last four are a task's arguments, as Celery hands them to its log: a sender's events.
 SECRET_FIELDS = frozenset(
     {"token", "code", "number", "secret", "password", "authorization", "key", "signature", "body"}
+    | {"args", "kwargs", "argsrepr", "kwargsrepr"}
 )
+MOST_DEEP = 4  #: levels inside a field that are looked at
 _LINK = re.compile(r"/(l|s)/[A-Za-z0-9_~-]{8,}")
 _WEBHOOK_SECRET = re.compile(r"whsec_[A-Za-z0-9+/=_-]+|nk_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
+_EMAIL = re.compile(r"([\w.!#$%&*+/=?^{|}~-])[\w.!#$%&*+/=?^{|}~-]{0,63}@(?=[\w-]{1,63}\.\w)")
+_PHONE = re.compile(r"\+(\d\d)\d{3,11}(\d\d)(?!\d)")
 
 
 def scrub(text: str) -> str:
-    """Cut link tokens, short codes and key-like words out of a text."""
-    return _WEBHOOK_SECRET.sub("[secret]", _LINK.sub(r"/\1/[link]", text))
+    """Cut link tokens, short codes and key-like words out of a text, and mask the addresses in it."""
+    text = _WEBHOOK_SECRET.sub("[secret]", _LINK.sub(r"/\1/[link]", text))
+    return _PHONE.sub(r"+\1…\2", _EMAIL.sub(r"\1…@", text)) if "@" in text or "+" in text else text
 
 
 def _guard(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in event.items():
-        if name in SECRET_FIELDS:
-            event[name] = "***"
-        elif isinstance(value, str):
-            event[name] = scrub(value)
+        if not name.startswith("_"):  # structlog's own, taken out before anything is written
+            event[name] = "***" if name in SECRET_FIELDS else _guarded(value, MOST_DEEP)
     return event
+
+
+def _guarded(value: Any, deep: int) -> Any:
+    """The value without secrets, inside what it holds too."""
+    if isinstance(value, str):
+        return scrub(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if deep == 0:
+        return "…"
+    if isinstance(value, dict):
+        return {name: "***" if name in SECRET_FIELDS else _guarded(inner, deep - 1) for name, inner in value.items()}
+    return [_guarded(inner, deep - 1) for inner in value]
 
 
 def set_up(form: str = "json", level: str = "INFO") -> None:
