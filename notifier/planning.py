@@ -170,7 +170,7 @@ class Planner:
         )
 
     def _number(self, tx: Writer, planned: Planned, facts: Facts, frozen: Mapping[str, object]) -> NumberState:
-        """One number per (order, recipient), unlike every other two-digit number in sight."""
+        """One number per (order, recipient), unlike the other two-digit numbers in sight."""
         assert facts.order is not None
         order, key = facts.order, planned.recipient_key
         if (known := tx.number_state(order.tenant, order.id, key)) is not None:
@@ -181,10 +181,7 @@ class Planner:
         }
         # The page also shows what the message leaves out: limits of a line, lines further down.
         in_sight = links.two_digit_numbers(frozen) | links.two_digit_numbers(order.data.model_dump(mode="json"))
-        forbidden = in_sight | others
-        round_, key_id = self.signer.choose_round(
-            order.id, key, others if forbidden >= set(links.NUMBERS) else forbidden
-        )
+        round_, key_id = self.signer.choose_round(order.id, key, links.kept_apart(in_sight, others))
         state = NumberState(order.tenant, order.id, key, round_, key_id)
         tx.save_number_state(state)
         return tx.number_state(order.tenant, order.id, key) or state

@@ -35,6 +35,7 @@ MOST_TOKEN = 200  #: characters; a longer one is not looked at
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 CODE_LENGTH = 16
 NUMBERS = [f"{number}" for number in range(10, 100)]
+MOST_IN_SIGHT = len(NUMBERS) // 2  #: of them a number keeps away from; who knows more could guess what is left
 MOST_ROUNDS = 2000
 _TWO_DIGITS = re.compile(r"(?<!\d)\d{2}(?!\d)")
 
@@ -150,6 +151,16 @@ def normalise_code(text: str) -> str | None:
     """Read a short code as people type it: any case, spaces and dashes, I and L for 1, O for 0. None = no code."""
     plain = re.sub(r"[\s-]", "", text[:60]).upper().translate(str.maketrans("ILO", "110"))
     return plain if len(plain) == CODE_LENGTH and all(char in CROCKFORD for char in plain) else None
+
+
+def kept_apart(in_sight: set[str], others: set[str]) -> set[str]:
+    """What a number must not be: in sight of its reader, or the number of another open order.
+
+    A page that shows most numbers would give the number away to whoever sees the page alone: then only the other
+    orders count, and each guess has its even chance.
+    """
+    shown = in_sight & set(NUMBERS)
+    return others if len(shown) > MOST_IN_SIGHT or shown | others >= set(NUMBERS) else shown | others
 
 
 def two_digit_numbers(value: Any) -> set[str]:

@@ -15,6 +15,7 @@ from notifier.core.links import (
     NUMBERS,
     LinkPurpose,
     LinkSigner,
+    kept_apart,
     normalise_code,
     two_digit_numbers,
 )
@@ -151,3 +152,19 @@ def test_a_number_whose_key_is_gone_is_no_number() -> None:
 )
 def test_two_digit_numbers_are_those_that_people_see(value: object, found: set[str]) -> None:
     assert two_digit_numbers(value) == found
+
+
+@pytest.mark.parametrize(
+    ("in_sight", "others", "apart"),
+    [
+        ({"12", "2026", "7"}, {"47"}, {"12", "47"}),
+        (set(NUMBERS[:45]), {"99"}, {*NUMBERS[:45], "99"}),
+        (set(NUMBERS[:46]), {"99"}, {"99"}),  # half of all and more: what is left would be a short list to guess from
+        (set(NUMBERS[:89]), set(), set()),  # or no list at all
+        (set(NUMBERS[:45]), set(NUMBERS[45:]), set(NUMBERS[45:])),  # nothing is free: unlike the other orders at least
+    ],
+)
+def test_a_page_full_of_numbers_does_not_give_the_number_away(
+    in_sight: set[str], others: set[str], apart: set[str]
+) -> None:
+    assert kept_apart(in_sight, others) == apart
