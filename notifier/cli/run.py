@@ -14,6 +14,12 @@ from notifier.cli.current import system
 from notifier.cli.printing import fail, say
 from notifier.config import load
 
+#: uvicorn's options for what anybody may connect to.
+WEB_LIMITS = (
+    *("--http", "notifier.web.protocol:BoundedProtocol", "--h11-max-incomplete-event-size", "32768"),
+    *("--timeout-keep-alive", "15", "--timeout-graceful-shutdown", "15"),
+)
+
 
 class Worker(StrEnum):
     """The two kinds of worker process."""
@@ -71,15 +77,7 @@ def web(
 ) -> None:
     """Run the web application: events in, link pages, provider call-backs, health and metrics."""
     options = ["--host", host, "--port", str(port), "--no-access-log", "--no-server-header", "--no-proxy-headers"]
-    limits = [
-        "--timeout-keep-alive",
-        "15",
-        "--timeout-graceful-shutdown",
-        "15",
-        "--h11-max-incomplete-event-size",
-        "32768",
-    ]
-    _become("uvicorn", "notifier.web.app:create", "--factory", *options, *limits)
+    _become("uvicorn", "notifier.web.app:create", "--factory", *options, *WEB_LIMITS)
 
 
 def outbox() -> None:

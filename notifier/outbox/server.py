@@ -79,6 +79,7 @@ async def _serve_http(app: ASGIApp, listener: socket.socket) -> None:
         proxy_headers=False,
         lifespan="off",
         ws="none",
+        http="h11",  # the other reader bounds no headers
         timeout_graceful_shutdown=STOP_WITHIN,
         h11_max_incomplete_event_size=65_536,
     )
