@@ -84,7 +84,7 @@ class LinkPages:
         """A code that somebody typed: to its page, if it has one. Changes nothing."""
         visit = self.opened("s", text, request)
         if isinstance(visit, Page) and visit.status == 404:
-            return _html(self._pages.code_entry(wrong=True))
+            return _html(self._pages.code_entry(wrong=True, typed=text))
         if isinstance(visit, Page):
             return _html(visit)
         return _see(f"s/{normalise_code(text)}")

@@ -20,7 +20,9 @@ ERRORS: dict[str, str] = {
     FormError.WRONG_NUMBER: (
         "That is not the number for order {number}. Look in the message about {store} and try once more."
     ),
-    FormError.NO_NUMBER: "Please type the number from your message; it stands under “See the order”.",
+    FormError.NO_NUMBER: (
+        "Please type the number from your message; it stands under “See the order”, in an SMS before the link."
+    ),
     FormError.LOCKED: "",  # the state says it
     Refusal.ALREADY_DECIDED: "Somebody answered this order before you. Your answer changed nothing.",
     Refusal.SUPERSEDED: "The suggestion changed while you looked at it. Please look at the new one and answer again.",

@@ -96,10 +96,10 @@ class Pages:
         text = _AWAY_ANSWER if kept else _AWAY
         return self._page("problem.html", 503, **values, text=text, fields=kept)
 
-    def code_entry(self, *, wrong: bool = False) -> Page:
-        """Type the code of a printed message or an SMS."""
+    def code_entry(self, *, wrong: bool = False, typed: str = "") -> Page:
+        """Type the code of a printed message or an SMS; one that opens nothing comes back to be corrected."""
         return self._page(
-            "code_entry.html", 404 if wrong else 200, **_about_nothing("Type your code", None), wrong=wrong
+            "code_entry.html", 404 if wrong else 200, **_about_nothing("Type your code", None), wrong=wrong, typed=typed
         )
 
     # -- links that open ----------------------------------------------------------------------------------------------

@@ -173,6 +173,10 @@ def test_every_page_is_styled_small_narrow_and_changes_nothing_p5(served: Site, 
         ".filter(e => e.getBoundingClientRect().height < 44).map(e => e.outerHTML)"
     )
     assert small == [], "a thumb hits it"
+    calls = "[...document.querySelectorAll('footer a')].map(e => e.getBoundingClientRect().height)"
+    assert all(height >= 40 for height in phone.evaluate(calls)), "a thumb hits the phone number"
+    phone.evaluate("document.documentElement.style.fontSize = '200%'")
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 320, "large text moves within its section"
     assert errors == []
     assert served.dump() == before
 
@@ -195,6 +199,26 @@ def test_enter_in_any_field_decides_nothing(served: Site, phone: Page) -> None:
     phone.wait_for_selector(".good")
     assert "This order was changed by Alice" in phone.inner_text(".good")
     assert re.fullmatch(r"/l/[^/]+", phone.url.removeprefix(base))
+
+
+def test_a_mistake_is_told_at_its_field_and_the_field_has_the_focus(served: Site, phone: Page) -> None:
+    told = to(local(served).order(), "alice")
+    base = served.system.settings.base_url
+    phone.goto(base + told.path)
+    phone.click("text=Accept: 32 cases")
+    phone.wait_for_selector("#number:focus")
+    assert "Please type the number" in phone.inner_text("#number-mistake")
+    phone.click("summary:has-text('Change quantities')")
+    phone.fill("#number", told.number)
+    phone.fill("#cases-1", "many")
+    phone.click("text=Order the changed quantities")
+    phone.wait_for_selector("#cases-1:focus")
+    assert phone.input_value("#cases-1") == "many" and "a whole number" in phone.inner_text("#rule-1")
+    phone.goto(base + "/s")
+    phone.fill("#code", "abcd-efgh")
+    phone.click("text=Open")
+    phone.wait_for_selector("#code:focus")
+    assert phone.input_value("#code") == "abcd-efgh", "what was typed comes back to be corrected"
 
 
 def test_the_plain_flow_works_without_scripts(served: Site, chromium: Browser) -> None:
