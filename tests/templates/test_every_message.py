@@ -129,6 +129,7 @@ def test_what_silence_means_stands_beside_the_time_to_answer() -> None:
 def test_an_order_without_deadline_or_prices_is_complete() -> None:
     shown = mail(EventType.ORDER_RECOMMENDED, 1)
     assert "If nobody answers, nothing is ordered." in shown["text"]
+    assert "No answer: nothing is ordered." in sms(EventType.ORDER_RECOMMENDED, 1)
     assert "Answer by" not in shown["text"]
     assert ">Price<" not in shown["html"]
 
