@@ -40,7 +40,11 @@ def embedded_settings(folder: Folder, ports: Ports, secrets: Secrets, given: Map
     if not is_public(given.get("NOTIFIER_BASE_URL", "")):
         settings |= _outbox_settings(ports, secrets)
     # The folder was chosen by our caller, so it is the one setting that is not looked up again.
-    return {k: v for k, v in settings.items() if k == "NOTIFIER_DATA_DIR" or not _given(given, k)}
+    own = {k: v for k, v in settings.items() if k == "NOTIFIER_DATA_DIR" or not _given(given, k)}
+    if given.get("NOTIFIER_CALLBACK_ALLOW") and not is_public(given.get("NOTIFIER_BASE_URL", "")):
+        # A list of the user's adds to the outbox, or every callback to the outbox would fail for good.
+        own["NOTIFIER_CALLBACK_ALLOW"] = f"{given['NOTIFIER_CALLBACK_ALLOW']},{HOST}:{ports.outbox}"
+    return own
 
 
 def _outbox_settings(ports: Ports, secrets: Secrets) -> dict[str, str]:

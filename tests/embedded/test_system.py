@@ -73,6 +73,17 @@ def test_what_the_environment_names_is_left_to_it(folder: Folder, given: dict[st
     assert set(settings_for(folder)) - set(settings_for(folder, **given)) == gone
 
 
+def test_addresses_that_the_user_allows_are_allowed_beside_the_outbox(folder: Folder) -> None:
+    given = {"NOTIFIER_CALLBACK_ALLOW": "127.0.0.1:8931"}
+    settings = load({**given, **settings_for(folder, **given)})
+    assert settings.callback_allow == ("127.0.0.1:8931", "127.0.0.1:18025")
+
+
+def test_a_public_system_allows_only_what_the_user_names(folder: Folder) -> None:
+    given = {"NOTIFIER_CALLBACK_ALLOW": "10.1.0.0/16", "NOTIFIER_BASE_URL": "https://n.example.com"}
+    assert "NOTIFIER_CALLBACK_ALLOW" not in settings_for(folder, **given)
+
+
 def test_a_broker_from_outside_replaces_the_embedded_one(folder: Folder) -> None:
     assert names(parts_for(folder, NOTIFIER_BROKER_URL="redis://127.0.0.1:1/0"))[0] == "outbox"
 
