@@ -6,6 +6,8 @@ the source that named it first. Each accepted event gets the next number of its 
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -172,15 +174,16 @@ class _Court:
         )
 
     def refuse(self, index: int, item: RawItem, status: AnswerStatus, why: Rejection) -> None:
+        body = storable(item.body)
         entry = QuarantineEntry(
-            id=self.new_id(),
+            id=_entry_id(self.credential, why.code, body),
             tenant=self.tenant,
             key_id=self.credential.key_id,
             received_at=self.now,
             code=why.code,
             field=why.field,
             reason=why.reason,
-            body=storable(item.body),
+            body=body,
             source=why.source and storable(why.source),
             source_id=why.source_id and storable(why.source_id),
         )
@@ -192,6 +195,12 @@ class _Court:
 def _data_of(reading: Candidate, type_: EventType) -> dict[str, Any]:
     """The data agree with the type, also where it was derived."""
     return reading.data_json | ({"status": STATUS_OF[type_].value} if type_ in STATUS_OF else {})
+
+
+def _entry_id(credential: Credential, code: str, body: str) -> str:
+    """The same mistake sent again is the same entry, so that a sender that never gives up does not fill the disk."""
+    what = "\0".join((credential.tenant, credential.key_id, code, body))
+    return str(uuid.UUID(bytes=hashlib.blake2b(what.encode(), digest_size=16).digest()))
 
 
 def _because(reading: Candidate, code: str, field_: str, reason: str) -> Rejection:

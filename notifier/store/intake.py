@@ -48,12 +48,9 @@ class IntakeWrites(EventReads):
             self.connection.execute(events.insert(), [event_row(event) for event in new])
 
     def save_quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
-        """Keep invalid events."""
-        if entries:
-            rows = [
-                {name: getattr(entry, name) for name in [column.name for column in quarantine.c]} for entry in entries
-            ]
-            self.connection.execute(quarantine.insert(), rows)
+        """Keep invalid events; what is kept already stays as it is."""
+        names = [column.name for column in quarantine.c]
+        self.insert_new(quarantine, [{name: getattr(entry, name) for name in names} for entry in entries])
 
     def mark_released(self, tenant: TenantId, entry_id: str, event_id: EventId, now: datetime) -> bool:
         """An entry became an event; False when it was released before."""

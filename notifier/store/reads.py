@@ -130,7 +130,7 @@ LISTED: dict[str, tuple[Table, tuple[str, ...], str]] = {
     "quarantine": (
         quarantine,
         ("id", "received_at", "code", "field", "reason", "source", "source_id", "released_at", "released_event_id"),
-        "id",
+        "received_at",
     ),
 }
 NOT_TOLD = (NotificationStatus.SUPPRESSED, NotificationStatus.CANCELLED, NotificationStatus.EXPIRED)
@@ -202,7 +202,8 @@ class EventReads(Base):
         conditions = [listed.c.tenant == tenant, *(_condition(listed, names, *item) for item in filters.items())]
         total = self.connection.execute(select(func.count()).select_from(listed).where(*conditions)).scalar_one()
         query = select(*(listed.c[name] for name in names)).where(*conditions)
-        query = query.order_by(listed.c[order].desc()).offset(start).limit(limit)
+        key = "code" if listed is outlets else "id"  # makes the order whole, so that pages do not overlap
+        query = query.order_by(listed.c[order].desc(), listed.c[key].desc()).offset(start).limit(limit)
         return [shown(row) for row in self.connection.execute(query).mappings()], int(total)
 
     def timeline(self, tenant: TenantId, event_id: EventId) -> list[Mapping[str, Any]]:

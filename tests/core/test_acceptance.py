@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -138,3 +139,22 @@ def test_every_text_can_be_stored(text: str) -> None:
     kept = storable(text)
     assert "\0" not in kept
     assert kept.encode()
+
+
+def test_the_same_mistake_again_is_the_same_entry_of_the_quarantine_p8() -> None:
+    """A sender that never gives up must not fill the disk."""
+    desk = Desk()
+    bad, other = event(lines="none"), event(lines=[])
+    first, again = desk.hand_in(bad, other), desk.hand_in(bad)
+    assert first.answers[0].quarantine_id == again.answers[0].quarantine_id
+    assert first.answers[0].quarantine_id != first.answers[1].quarantine_id
+
+
+def test_two_keys_never_share_an_entry_p11() -> None:
+    """Its release is under the rights of the key it came with."""
+    item = item_of(json.dumps(event(lines="none")).encode())
+    ids = set()
+    for key in (KEY, replace(KEY, key_id="k2"), replace(KEY, tenant=TenantId("borealis"))):
+        verdict = judge([(0, read(item, key, NOW, adapt_record), item)], {}, {}, key, NOW, counter())
+        ids.add(verdict.answers[0].quarantine_id)
+    assert len(ids) == 3

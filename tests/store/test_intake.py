@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -107,6 +108,15 @@ def test_a_quarantined_event_is_released_once_p8(store: SqlStore) -> None:
         assert not tx.mark_released(ACME, entry.id, EventId("f"), NOW)
         found = tx.quarantined(ACME, entry.id)
     assert found == replace(entry, released_at=NOW, released_event_id=EventId("e"))
+
+
+def test_what_is_in_quarantine_already_stays_as_it_is(store: SqlStore) -> None:
+    entry = QuarantineEntry(new_id(), ACME, "key", NOW, "invalid", "data", "no", "{", SOURCE, "1")
+    with store.write() as tx:
+        tx.save_quarantine([entry])
+        tx.save_quarantine([replace(entry, received_at=NOW + timedelta(hours=1)), entry])
+        assert tx.list_rows("quarantine", ACME, start=0, limit=9, filters={})[1] == 1
+        assert tx.quarantined(ACME, entry.id) == entry
 
 
 # -- orders ------------------------------------------------------------------------------------------------------

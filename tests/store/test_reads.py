@@ -185,6 +185,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
 #: Asked for no credential: a verified link, the deployment's own state, a key by its secret.
 NOT_FOR_A_TENANT = {
     "link", "link_by_code", "policy_version", "policy_text", "api_key", "lane_stats", "latencies", "count_unrouted",
+    "unrouted_since",
     "schema_version", "sessions",
 }  # fmt: skip
 
