@@ -35,6 +35,12 @@ from notifier.core.routing import Facts, Planned
 
 MOST_LINES = 30  #: lines shown in a message; the page shows all
 WORDS = {"accepted": "accepted", "modified": "changed", "cancelled": "declined"}
+#: What an order that was decided in Coolr came to; it does not tell us quantities.
+ELSEWHERE = {
+    "accepted": "It is ordered as suggested.",
+    "modified": "What is ordered may differ from the suggestion.",
+    "cancelled": "Nothing is ordered.",
+}
 SEVERITY = {"high": "Urgent", "normal": "Please look", "low": "For information"}
 VIA = {
     "email": "from the link in an email",
@@ -371,6 +377,7 @@ def _closed_order(
         return closed | {"reason": clean(data.reason, 300), "stands": stands}
     return closed | {
         "decision_word": WORDS[data.decision],
+        "elsewhere_sentence": ELSEWHERE[data.decision],
         "decided_local": formatting.local_time(data.decided_at, zone, locale),
         "decided_by": clean(data.decided_by, 60),
     }

@@ -24,7 +24,7 @@ from notifier.core.decode import Limits, decode_json, gunzip_capped, split
 from notifier.core.events import MOST_BODY, RawItem, item_of
 from notifier.core.model import Credential
 from notifier.errors import EventError
-from notifier.web.problems import problem
+from notifier.web.problems import PROBLEM, problem
 
 MOST_BYTES = 10_000_000  #: of a body as sent
 MOST_DECODED = 20_000_000  #: of a body decompressed
@@ -44,7 +44,13 @@ def create_router(accept: Accept, credential: Callable[..., Any], *, body_second
     router = APIRouter(prefix="/v1", tags=["events in"])
     places = asyncio.Semaphore(BODIES_AT_ONCE)
 
-    @router.post("/events", status_code=202, summary="Send one event or up to 1,000", openapi_extra=_BODY)
+    @router.post(
+        "/events",
+        status_code=202,
+        summary="Send one event or up to 1,000",
+        responses=dict.fromkeys((400, 401, 403, 408, 409, 413, 415, 422, 503), PROBLEM),
+        openapi_extra=_BODY,
+    )
     async def events(request: Request, key: Credential = Depends(credential)) -> JSONResponse:
         """Answers 202 with one result per event: accepted, duplicate, unchanged, conflict or rejected.
 

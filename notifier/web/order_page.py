@@ -67,6 +67,7 @@ def values(
         "changes": changes(visit, zone, clock),
         "decision": _decision(visit, zone, now),
         "elsewhere_word": context.WORDS.get(order.status.value, ""),
+        "elsewhere_sentence": context.ELSEWHERE.get(order.status.value, ""),
         "has_picture": order.data.image is not None,
     }
     status = 200 if acted is None or acted.error is None else 422 if state == "open" else 409

@@ -303,7 +303,7 @@ def test_a_newer_version_is_shown_with_the_difference_and_typed_quantities_stay_
         (
             EventType.ORDER_DECIDED,
             {"decision": "modified", "decided_at": "2026-11-23T10:00:00Z"},
-            "This order was changed in Coolr.",
+            "This order was changed in Coolr. What is ordered may differ from the suggestion.",
         ),
     ],
 )
