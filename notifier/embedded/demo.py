@@ -87,7 +87,10 @@ def simulate(data_dir: Path, environ: Mapping[str, str], seed: int, minutes: flo
     sendings = hour(seed, datetime.now(UTC) - HOUR)
     publish = _publisher(system.settings.broker_url)
     pace = minutes * 60 / HOUR.total_seconds()
-    return feed(sendings, system.settings.base_url, fleet.keys, publish, data_dir / LEDGER, pace=pace)
+    try:
+        return feed(sendings, system.settings.base_url, fleet.keys, publish, data_dir / LEDGER, pace=pace)
+    finally:
+        system.store.close()
 
 
 def _prepared(running: Running) -> tuple[System, Fleet]:

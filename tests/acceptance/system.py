@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ HREF = re.compile(r'href="(https?://[^"]+)"')
 SEED = 7
 
 
-@dataclass(frozen=True)
+@dataclass
 class Filled:
     """A running system after an hour of the fleet."""
 
@@ -53,6 +55,7 @@ class Filled:
         """The fleet's own keys by tenant; they may read."""
         return dict(json.loads((self.folder / "fleet-keys.json").read_text()))
 
+    @cached_property
     def system(self) -> System:
         """Our own view of its store."""
         return build(load(self.environment), self.environment)
@@ -79,11 +82,10 @@ class Filled:
 
 def dump(database: Path, without: Sequence[str] = ("workers",)) -> dict[str, list[tuple[Any, ...]]]:
     """Every row of every table, but for the workers' heartbeats."""
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         wanted = sorted(name for name in names if name not in without and not name.startswith("sqlite_"))
         rows = {name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for name in wanted}  # noqa: S608
-    connection.close()
     return rows
 
 
@@ -105,11 +107,12 @@ def filled_system(folder: Path) -> Iterator[Filled]:
     with running(UP, lambda: "stops everything" in log.read_text(), log=log, environment=environment, patience=90):
         filled = Filled(folder)
         simulate(folder, filled.environment, SEED, 0)
-        assert wait_until_idle(filled.system()) == {}
+        assert wait_until_idle(filled.system) == {}
         subprocess.run([sys.executable, ROOT / "demo" / "people.py", folder], check=True, timeout=120)
-        assert wait_until_idle(filled.system()) == {}
+        assert wait_until_idle(filled.system) == {}
         wait_until(lambda: _at_rest(filled.database), "the last of the provider's call-backs")
-        yield filled
+        with closing(filled.system.store):
+            yield filled
 
 
 def _at_rest(database: Path) -> bool:

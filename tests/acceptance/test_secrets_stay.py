@@ -72,7 +72,7 @@ def _pages(client: httpx.Client, path: str, headers: dict[str, str]) -> Iterator
 
 
 def _commands(filled: Filled) -> Iterator[tuple[str, str]]:
-    with filled.system().store.read() as tx:
+    with filled.system.store.read() as tx:
         rows = {tenant: tx.list_rows("events", tenant, start=0, limit=100, filters={})[0] for tenant in TENANTS}
         kept = {tenant: tx.list_rows("quarantine", tenant, start=0, limit=3, filters={})[0] for tenant in TENANTS}
     kinds = {row["type"]: row["id"] for found in rows.values() for row in found}
@@ -98,7 +98,7 @@ def _broker(filled: Filled) -> str:
 
 def test_every_table_is_filled(filled: Filled) -> None:
     """Else the next test would look at nothing."""
-    system = filled.system()
+    system = filled.system
     with system.store.write() as tx:
         tx.suppress_address(TenantId("acme"), ChannelName.SMS, "+34612999999", "opted_out", datetime.now(UTC))
     unused = {"cursors", "notification_events"}  # of pulls and digests, which do not exist yet
