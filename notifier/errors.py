@@ -54,7 +54,8 @@ class StoreError(NotifierError):
     """The database refused the operation or is away.
 
     `conflict` says that somebody else committed the same key first: doing it again reads what they wrote.
-    `refused` says that the data themselves were refused (a text too long): doing it again cannot help.
+    `refused` says that the data themselves were refused (a text too long): doing it again cannot help. A broken
+    constraint may be either, so it is both: done again once, and set aside when that fails too.
     """
 
     def __init__(self, message: str | None = None, *, conflict: bool = False, refused: bool = False) -> None:

@@ -63,11 +63,13 @@ async def _look_up(
     store: Store,
     clock: Clock,
 ) -> None:
+    receipt = None
     try:
         receipt = await channel.lookup(unknown.address, body_of(unknown), unknown.started_at)
     except DeliveryError as error:
-        log.warning("cannot look an SMS up; it is tried again", action="look_up_failed", reason=error.reason)
-        return
+        log.warning("cannot look an SMS up", action="look_up_failed", reason=error.reason)
+        if unknown.expires_at is None or unknown.expires_at > clock():
+            return  # it is asked about again
     now = clock()
     status, due_at, reason = _verdict(receipt, unknown.expires_at, now)
 

@@ -132,7 +132,7 @@ class Pipeline:
         """Route a chunk; `taken` is told the ids even when this fails."""
         with self.store.write() as tx:
             events = tx.take_unrouted(limit, now)
-            taken += [event.id for event in events]
+            taken[:] = [event.id for event in events]
             ours = [event for event in events if self._is_configured(event)]
             made = [notification for event in ours for notification in self.planner.plan(tx, event, now)]
             due = tx.save_notifications(made, now)

@@ -132,7 +132,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise StoreError(_reason(error), conflict=True) from error
+        raise StoreError(_reason(error), conflict=True, refused=True) from error
     except DataError as error:
         raise StoreError(_reason(error), refused=True) from error
     except PoolTimeout as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import MetaData, select, update
@@ -17,10 +18,11 @@ from notifier.core.event_data import DATA_MODELS
 from notifier.core.events import RawItem
 from notifier.core.ids import EventId, OrderId, RecipientKey, SessionId, new_id
 from notifier.core.links import LinkPurpose, LinkSigner
-from notifier.core.model import ChannelName, EventType
+from notifier.core.model import ChannelName, Event, EventType, NewNotification
 from notifier.core.records import WorkerSession
 from notifier.core.samples import DATA
 from notifier.errors import EventError, OutcomeUnknown, PermanentFailure, TemporaryFailure
+from notifier.planning import Planner
 from notifier.ports import EmailTarget, EndpointTarget, Receipt, SmsTarget
 from notifier.store import SqlStore, migrate, open_store
 from notifier.store.tables import events, messages
@@ -41,6 +43,7 @@ from notifier.testing import (
     pipeline,
     templates_folder,
 )
+from notifier.unit import Writer
 from tests.pipeline.road import Road
 
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
@@ -256,6 +259,29 @@ def test_an_event_whose_notifications_cannot_be_stored_is_set_aside_too_p12(post
         assert road.states(good.id) == {"callback endpoint": "due"}
         assert road.states(bad.id) == {}
         assert [row["routing_problem"] for row in road.rows("events")] == ["routing failed: StoreError", None]
+
+
+@dataclass(frozen=True)
+class PlansWithoutAddress:
+    """A planner that makes of one event what breaks a constraint of the tables, each time."""
+
+    planner: Planner
+    bad: str | None
+
+    def plan(self, tx: Writer, event: Event, now: datetime) -> list[NewNotification]:
+        """Plan as usual; without an address for the bad one."""
+        made = self.planner.plan(tx, event, now)
+        if event.id != self.bad:
+            return list(made)
+        return [replace(one, address=cast("str", None)) for one in made]
+
+
+def test_an_event_that_breaks_a_constraint_is_set_aside_and_holds_up_no_other_p12(road: Road) -> None:
+    bad, good = road.accept(alert(1), alert(2))
+    road.pipe = replace(road.pipe, planner=cast("Planner", PlansWithoutAddress(road.pipe.planner, bad.id)))
+    assert road.route() == 2
+    assert road.states(good.id)
+    assert [row["routing_problem"] for row in road.rows("events")] == ["routing failed: StoreError", None]
 
 
 def test_an_event_of_a_tenant_that_is_not_configured_waits_visibly_p12(road: Road, store: SqlStore) -> None:
@@ -568,6 +594,17 @@ def test_a_look_up_that_fails_holds_up_no_other(road: Road, store: SqlStore) -> 
     road.later(minutes=3)
     assert road.look_up() == 1
     assert road.states(event_id)["sms owner"] == "unknown"
+
+
+def test_an_sms_that_cannot_be_looked_up_is_not_asked_about_for_ever(road: Road) -> None:
+    event_id, sms, lost = lose_sms(road)
+    sms.taken = {lost: TemporaryFailure("look_up")}
+    road.later(days=4)
+    assert road.look_up() == 1
+    told = road.story(event_id)["sms owner"]
+    assert (told["status"], told["reason"]) == ("expired", "unknown_until_expiry")
+    road.later(minutes=3)
+    assert road.look_up() == 0
 
 
 def test_every_type_of_event_is_carried(road: Road) -> None:
