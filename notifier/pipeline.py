@@ -29,7 +29,7 @@ from notifier import lookup
 from notifier.core import acceptance, order_flow, retrying
 from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, RecordAdapter, read
-from notifier.core.ids import AttemptId, EventId, NotificationId, SessionId, new_id
+from notifier.core.ids import AttemptId, EventId, SessionId, new_id
 from notifier.core.model import (
     ChannelName,
     Claimed,
@@ -184,11 +184,6 @@ class Pipeline:
         """Take due rows for a session."""
         with self.store.write() as tx:
             return tx.claim(request, self.clock())
-
-    def release(self, session: SessionId, ids: Sequence[NotificationId]) -> None:
-        """Give claimed rows back untouched."""
-        with self.store.write() as tx:
-            tx.release(session, ids, self.clock())
 
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         """Commit attempt rows just before the sends (P4); returns those that may be sent."""

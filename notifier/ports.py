@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from notifier.core.ids import AttemptId, NotificationId, TenantId
-from notifier.core.model import ChannelName, Claimed
+from notifier.core.model import ChannelName
 from notifier.core.policy import Policy
 from notifier.unit import Reader, Writer
 
@@ -127,12 +127,6 @@ class Channel(Protocol):
         """Close what open() and send() hold."""
 
 
-class Preparer(Protocol):
-    """Claimed row → Delivery: render and fill in live links (raises RenderError, PermanentFailure)."""
-
-    def __call__(self, claimed: Claimed, attempt_id: AttemptId, now: datetime) -> Delivery: ...
-
-
 __all__ = [
     "Channel",
     "Clock",
@@ -141,7 +135,6 @@ __all__ = [
     "EndpointTarget",
     "Hints",
     "PolicySource",
-    "Preparer",
     "Receipt",
     "SmsTarget",
     "Store",

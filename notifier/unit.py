@@ -210,7 +210,6 @@ class DeliveryWriter(Protocol):
     def claim(self, request: ClaimRequest, now: datetime) -> list[Claimed]:
         """Take due rows: ready lanes round-robin by tenant, then at most `per_lane` from each (SKIP LOCKED)."""
 
-    def release(self, session: SessionId, ids: Sequence[NotificationId], now: datetime) -> None: ...
     def save_attempts(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         """Commit attempt rows for notifications still claimed by the session; returns those that may be sent."""
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Row, RowMapping, and_, bindparam, case, func, or_, select
+from sqlalchemy import Row, RowMapping, bindparam, case, func, or_, select
 
 from notifier.core.ids import (
     AttemptId,
@@ -139,18 +139,6 @@ class DeliveryWrites(ReceiptWrites):
         for some in chunks(lost):
             values = {"status": NotificationStatus.FAILED, "reason": "no_message", "claimed_by": None}
             self.connection.execute(notifications.update().where(notifications.c.id.in_(some)).values(values))
-
-    def release(self, session: SessionId, ids: Sequence[NotificationId], now: datetime) -> None:
-        """Give claimed rows without an attempt back, untouched."""
-        table, touched = notifications, []
-        for some in chunks(list(ids)):
-            mine = and_(
-                table.c.id.in_(some), table.c.claimed_by == session, table.c.status == NotificationStatus.CLAIMED
-            )
-            rows = self.connection.execute(select(table.c.lane_id, table.c.due_at).where(mine)).all()
-            self.connection.execute(table.update().where(mine).values(status=NotificationStatus.DUE, claimed_by=None))
-            touched += [(LaneId(lane), due) for lane, due in rows]
-        wake_lanes(self.connection, touched)
 
     # -- attempt ------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, select
 from notifier.core.ids import AttemptId, LaneId, NotificationId, SessionId, TenantId
 from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
 from notifier.core.records import Swept, UnknownAttempt, WorkerSession
+from notifier.core.retrying import LOOK_UP_AFTER
 from notifier.store.base import MOST_VALUES, chunks
 from notifier.store.delivery import HANDED_OVER, message_from
 from notifier.store.lanes import wake_lanes
@@ -18,7 +19,6 @@ from notifier.store.receipts import ReceiptWrites
 from notifier.store.tables import attempts, messages, notifications, workers
 
 SWEEP_ROWS = 400  #: rows one sweep moves at most
-LOOK_UP_AFTER = timedelta(minutes=2)
 LOST = "worker_lost"  #: reason of attempts whose worker died before it told the outcome
 
 

@@ -92,9 +92,6 @@ class Steps:
         self.story += [("claimed", row.id) for row in rows]
         return rows
 
-    def release(self, session: SessionId, ids: Sequence[NotificationId]) -> None:
-        self.story += [("released", id_) for id_ in ids]
-
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         if self.store_away:
             self.store_away -= 1

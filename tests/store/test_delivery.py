@@ -241,16 +241,6 @@ def test_a_row_without_content_fails_alone(store: SqlStore) -> None:
     assert (found.status, found.reason) == ("failed", "no_message")
 
 
-def test_released_rows_are_due_again_untouched(store: SqlStore) -> None:
-    fill(store, 2)
-    first, second = claim(store)
-    with store.write() as tx:
-        tx.release(SESSION, [first.id], NOW)
-        tx.release(SessionId("other"), [second.id], NOW)
-    assert claim(store) == [first]
-    assert status(store, second.id) == "claimed"
-
-
 # -- attempts --------------------------------------------------------------------------------------------------------
 
 

@@ -10,8 +10,8 @@ import pytest
 from notifier.core.ids import AttemptId, SessionId
 from notifier.core.model import AttemptOutcome, ChannelName, Claimed, NotificationStatus
 from notifier.core.records import Swept
+from notifier.core.retrying import LOOK_UP_AFTER
 from notifier.store import SqlStore
-from notifier.store.sessions import LOOK_UP_AFTER
 from notifier.store.tables import attempts, notifications
 from notifier.testing import ACME, NOW
 from tests.store.test_delivery import (
