@@ -57,7 +57,7 @@ class Settings(BaseModel):
     database_url: str = Field(default="sqlite:///.notifier/notifier.db", repr=False)
     #: Celery broker; carries hints only. Redis or Valkey, AOF on, noeviction.
     broker_url: str = Field(default="", repr=False)
-    #: Redis for provider limits, separate from the broker. Empty = limits are kept per process.
+    #: Redis for provider limits, separate from the broker. Reserved: no limit is kept there yet.
     redis_url: str = Field(default="", repr=False)
     #: Public address of the link pages, e.g. https://n.example.com; links are made from it, never from `Host`.
     base_url: str = "http://127.0.0.1:8000"

@@ -17,7 +17,7 @@ from notifier.core.model import ChannelName, NotificationStatus
 from notifier.core.records import UnknownAttempt
 from notifier.core.twilio_codes import CALLBACK_STATUSES
 from notifier.engine import StoreCall
-from notifier.errors import DeliveryError
+from notifier.errors import DeliveryError, NotifierError
 from notifier.ports import Channel, Clock, Receipt, Store
 
 log = structlog.get_logger(__name__)
@@ -66,8 +66,9 @@ async def _look_up(
     receipt = None
     try:
         receipt = await channel.lookup(unknown.address, body_of(unknown), unknown.started_at)
-    except DeliveryError as error:
-        log.warning("cannot look an SMS up", action="look_up_failed", reason=error.reason)
+    except NotifierError as error:
+        reason = error.reason if isinstance(error, DeliveryError) else type(error).__name__
+        log.warning("cannot look an SMS up", action="look_up_failed", reason=reason)
         if unknown.expires_at is None or unknown.expires_at > clock():
             return  # it is asked about again
     now = clock()
