@@ -67,8 +67,8 @@ async def _look_up(
     try:
         receipt = await channel.lookup(unknown.address, body_of(unknown), unknown.started_at)
     except NotifierError as error:
-        reason = error.reason if isinstance(error, DeliveryError) else type(error).__name__
-        log.warning("cannot look an SMS up", action="look_up_failed", reason=reason)
+        why = error.reason if isinstance(error, DeliveryError) else type(error).__name__
+        log.warning("cannot look an SMS up", action="look_up_failed", reason=why)
         if unknown.expires_at is None or unknown.expires_at > clock():
             return  # it is asked about again
     now = clock()
