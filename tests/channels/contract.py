@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -77,7 +78,7 @@ async def send(channel: Channel, *deliveries: Delivery) -> list[Result]:
     return results
 
 
-class ChannelContract:
+class ChannelContract(ABC):
     """Inherited by the test class of each channel."""
 
     #: Answer of the receiver → meaning, one row each with a comment.
@@ -85,25 +86,25 @@ class ChannelContract:
     #: Strings that no error, repr or log may show.
     hidden: ClassVar[Sequence[str]]
 
+    @abstractmethod
     def channel(self, port: int, seconds: float = 5.0) -> Channel:
         """A channel whose sends may take that long."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delivery(self, port: int) -> Delivery:
         """A delivery to the receiver at that port; each call another attempt of the same notification."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bad_addresses(self, port: int) -> Sequence[Delivery]:
         """Deliveries whose address is never called."""
-        raise NotImplementedError
 
+    @abstractmethod
     def handler(self, answer: Any, seen: list[bytes]) -> Handler:
         """A receiver that answers, or acts, so once the request is there; what it got goes to `seen`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def identity(self, seen: list[bytes]) -> Sequence[bytes]:
         """By what the receiver knows each request again."""
-        raise NotImplementedError
 
     def play(self, answer: Any, times: int = 1, seconds: float = 5.0, seen: list[bytes] | None = None) -> list[Result]:
         """What becomes of deliveries to a receiver that answers so."""

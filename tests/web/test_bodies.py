@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from notifier.web.bodies import form_body
-from tests.peers.process import answers, find_free_port, wait_until
+from tests.peers.process import wait_until
+from tests.web.served import served
 
 
 @pytest.fixture
@@ -30,16 +29,8 @@ def port(seen: list[bytes | None]) -> Iterator[int]:
         seen.append(await form_body(request, most=1000, seconds=0.5))
         return Response(status_code=204)
 
-    port = find_free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: answers(port), "server ready")
+    with served(app, log_config=None, ws="none") as port:
         yield port
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 def begin(port: int, length: int) -> socket.socket:

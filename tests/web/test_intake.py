@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from notifier.core.acceptance import Answer, AnswerStatus
@@ -16,7 +14,7 @@ from notifier.core.events import RawItem
 from notifier.core.ids import TenantId
 from notifier.core.model import Credential
 from notifier.web import intake, problems
-from tests.peers.process import answers, find_free_port, wait_until
+from tests.web.served import served
 
 KEY = Credential("k", TenantId("acme"), ("*",), ("*",))
 
@@ -42,16 +40,8 @@ def port(accepting: Accepting) -> Iterator[int]:
     app = FastAPI()
     problems.install(app)
     app.include_router(intake.create_router(accepting, lambda: KEY, body_seconds=0.5))
-    port = find_free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: answers(port), "server ready")
+    with served(app, log_level="error", ws="none") as port:
         yield port
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 def begin(port: int, length: int) -> socket.socket:

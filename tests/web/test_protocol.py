@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from notifier.cli.run import WEB_LIMITS
 from notifier.web.protocol import BoundedProtocol
-from tests.peers.process import answers, find_free_port, wait_until
+from tests.web.served import served
 
 
 class Impatient(BoundedProtocol):
@@ -25,17 +23,8 @@ class Impatient(BoundedProtocol):
 def port() -> Iterator[int]:
     app = FastAPI()
     app.get("/")(lambda: "ok")
-    port = find_free_port()
-    config = uvicorn.Config(app, port=port, log_config=None, http=Impatient, h11_max_incomplete_event_size=32_768)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: answers(port), "server ready")
+    with served(app, log_config=None, http=Impatient, h11_max_incomplete_event_size=32_768) as port:
         yield port
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 def connect(port: int) -> socket.socket:
