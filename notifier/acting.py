@@ -30,7 +30,7 @@ from notifier.core.policy import Confirmation, TenantPolicy
 from notifier.core.records import AuditEntry, LinkRow, SubjectState
 from notifier.errors import LinkExpired, LinkInvalid, LinkRevoked, StoreError
 from notifier.ports import Clock, Hints, PolicySource, Store
-from notifier.unit import Reader, Writer
+from notifier.unit import CommitPoint, Reader, Writer
 
 log = structlog.get_logger(__name__)
 
@@ -194,7 +194,7 @@ class LinkService:
 
     def _act(self, visit: Visit, seen: Order, form: Form, via: str) -> Acted:
         now = self.clock()
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.DECIDE) as tx:
             subject = f"order/{seen.number}"
             state = tx.lock_subjects(visit.policy.id, [subject]).get(subject)
             order = tx.lock_order(visit.policy.id, seen.id)

@@ -28,7 +28,7 @@ from notifier.core.ids import OutletCode
 from notifier.core.model import Contact, Outlet, Recipient
 from notifier.core.policy import TenantPolicy
 from notifier.ports import Store
-from notifier.unit import Writer
+from notifier.unit import CommitPoint, Writer
 
 CHUNK = 100  #: rows per transaction
 MOST_BYTES = 50_000_000
@@ -118,7 +118,7 @@ class Importer:
 
     def _chunk(self, work: _Outlets | _Contacts, chunk: Sequence[Row]) -> None:
         try:
-            with self.store.write() as tx:
+            with self.store.write(CommitPoint.ADMIN) as tx:
                 work.take(tx, chunk)
                 if self.dry_run:
                     raise _DryRun

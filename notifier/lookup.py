@@ -19,6 +19,7 @@ from notifier.core.twilio_codes import CALLBACK_STATUSES
 from notifier.engine import StoreCall
 from notifier.errors import DeliveryError, NotifierError
 from notifier.ports import Channel, Clock, Receipt, Store
+from notifier.unit import CommitPoint
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ async def look_up_unknowns(
         return 0
 
     def waiting() -> list[UnknownAttempt]:
-        with store.write() as tx:
+        with store.write(CommitPoint.LOOK_UP) as tx:
             return tx.open_unknowns(ChannelName.SMS, clock(), AT_ONCE)
 
     unknowns = await call(waiting)
@@ -75,7 +76,7 @@ async def _look_up(
     status, due_at, reason = _verdict(receipt, unknown.expires_at, now)
 
     def resolve() -> bool:
-        with store.write() as tx:
+        with store.write(CommitPoint.RESOLVE) as tx:
             provider_id = receipt.provider_id if receipt else None
             return tx.resolve_unknown(unknown.attempt_id, status, due_at, provider_id, reason, now)
 

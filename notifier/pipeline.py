@@ -47,7 +47,7 @@ from notifier.errors import DeliveryError, StoreError
 from notifier.planning import Planner
 from notifier.ports import Channel, Clock, Delivery, Hints, PolicySource, Receipt, Store
 from notifier.preparing import Preparation
-from notifier.unit import Writer
+from notifier.unit import CommitPoint, Writer
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +96,7 @@ class Pipeline:
         tenant = credential.tenant
         # A tenant that is not configured yet has the usual margins: its orders must not be lost.
         policy = self.policies.current().tenants.get(tenant) or TenantPolicy(tenant, tenant)
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.ACCEPT) as tx:
             subjects = tx.lock_subjects(tenant, acceptance.subjects_of(chunk))
             known = tx.known_events(tenant, acceptance.keys_of(chunk))
             verdict = acceptance.judge(chunk, known, subjects, credential, now, new_id)
@@ -130,7 +130,7 @@ class Pipeline:
 
     def _route(self, limit: int, now: datetime, taken: list[EventId]) -> int:
         """Route a chunk; `taken` is told the ids even when this fails."""
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.ROUTE) as tx:
             events = tx.take_unrouted(limit, now)
             taken[:] = [event.id for event in events]
             ours = [event for event in events if self._is_configured(event)]
@@ -158,7 +158,7 @@ class Pipeline:
                 if _store_is_away(error):
                     raise
                 log.exception("an event cannot be routed", action="routing_failed", event_ids=taken)
-                with self.store.write() as tx:
+                with self.store.write(CommitPoint.SET_ASIDE) as tx:
                     _set_aside(tx, taken, f"routing failed: {type(error).__name__}", now)
         return ROUTE_CHUNK
 
@@ -167,27 +167,27 @@ class Pipeline:
     def start_session(self, session: WorkerSession) -> None:
         """A delivery worker begins."""
         self.policies.refresh()
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.SESSION_START) as tx:
             tx.start_session(session)
 
     def beat_session(self, session: SessionId) -> bool:
         """Keep the session alive; False when it was declared dead meanwhile."""
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.HEARTBEAT) as tx:
             return tx.beat_session(session, self.clock())
 
     def end_session(self, session: SessionId) -> int:
         """A delivery worker ends; what it held and did not begin is due again."""
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.SESSION_END) as tx:
             return tx.end_session(session, self.clock())
 
     def claim(self, request: ClaimRequest) -> list[Claimed]:
         """Take due rows for a session."""
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.CLAIM) as tx:
             return tx.claim(request, self.clock())
 
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         """Commit attempt rows just before the sends (P4); returns those that may be sent."""
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.ATTEMPT) as tx:
             return tx.save_attempts(attempts)
 
     def prepare(self, claimed: Claimed, attempt_id: AttemptId) -> Delivery:
@@ -208,7 +208,7 @@ class Pipeline:
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Save outcomes in bulk."""
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.SETTLE) as tx:
             tx.settle(settlements)
 
     def refresh(self) -> None:
@@ -220,7 +220,7 @@ class Pipeline:
     def sweep(self) -> Swept:
         """Free what dead sessions held, expire what is past its life."""
         now = self.clock()
-        with self.store.write() as tx:
+        with self.store.write(CommitPoint.SWEEP) as tx:
             return tx.sweep(now, now - DEAD_AFTER)
 
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int:

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from notifier.core.ids import AttemptId, NotificationId, TenantId
 from notifier.core.model import ChannelName
 from notifier.core.policy import Policy
-from notifier.unit import Reader, Writer
+from notifier.unit import CommitPoint, Reader, Writer
 
 Clock = Callable[[], datetime]  #: timezone-aware UTC now
 
@@ -22,8 +22,8 @@ Clock = Callable[[], datetime]  #: timezone-aware UTC now
 class Store(Protocol):
     """The database: the truth and the timer. One write = one transaction (BEGIN IMMEDIATE on SQLite)."""
 
-    def write(self) -> AbstractContextManager[Writer]:
-        """Open a writing transaction; commits on success, rolls back on error."""
+    def write(self, point: CommitPoint = CommitPoint.ADMIN) -> AbstractContextManager[Writer]:
+        """Open a writing transaction; commits on success, rolls back on error. `point` says which one it is."""
 
     def read(self) -> AbstractContextManager[Reader]:
         """Open a reading transaction."""

@@ -52,6 +52,7 @@ from notifier.ports import Clock, Delivery, Hints, Receipt, Store
 from notifier.preparing import Preparation, Senders
 from notifier.sources.catalogue import load_catalogue
 from notifier.sources.coolr import adapt_record
+from notifier.unit import CommitPoint
 
 ACME, BOREALIS = TenantId("acme"), TenantId("borealis")
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -288,7 +289,7 @@ def people(tenant: TenantId = ACME) -> list[Contact]:
 
 def furnish(store: Store, policy: str = POLICY, now: datetime = NOW) -> None:
     """Apply the policy and fill in the directory of both tenants."""
-    with store.write() as tx:
+    with store.write(CommitPoint.ADMIN) as tx:
         tx.save_policy(policy, "test", now)
         tx.save_tenants({ACME: "Acme Beverages", BOREALIS: "Borealis Foods"})
         for tenant in (ACME, BOREALIS):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from notifier.core.ids import (
@@ -49,6 +50,31 @@ from notifier.core.records import (
     UnknownAttempt,
     WorkerSession,
 )
+
+
+class CommitPoint(StrEnum):
+    """Which transaction this is: the places where a kill leaves either all of a step or nothing of it.
+
+    Every `store.write(...)` names one. A test kills the process just before and just after each and looks at the
+    promises after a restart; a new member without such a test fails.
+    """
+
+    ACCEPT = "accept"  #: events, subjects, orders, quarantine
+    ROUTE = "route"  #: notifications with messages and links; the events are routed
+    SET_ASIDE = "set_aside"  #: an event that cannot be routed is kept with the reason
+    SESSION_START = "session_start"
+    HEARTBEAT = "heartbeat"
+    SESSION_END = "session_end"  #: what a session held is due again
+    CLAIM = "claim"  #: due rows belong to a session
+    ATTEMPT = "attempt"  #: attempt rows, just before the sends
+    SETTLE = "settle"  #: outcomes, and what follows
+    SWEEP = "sweep"  #: rows of dead sessions are freed, late ones expire
+    LOOK_UP = "look_up"  #: lost answers that are asked about now
+    RESOLVE = "resolve"  #: what asking brought
+    REPORT = "report"  #: a provider's call-back
+    DECIDE = "decide"  #: decision, order, audit and event; or a wrong number counted
+    UNDO = "undo"  #: a decision taken back: order, audit and event
+    ADMIN = "admin"  #: configuration, directory, keys, quarantine, by an operator's command
 
 
 class DirectoryReader(Protocol):

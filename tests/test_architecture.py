@@ -87,6 +87,18 @@ def test_no_task_waits_in_the_broker_or_retries_by_itself(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_transaction_names_its_commit_point(path: Path) -> None:
+    """P1 to P6: the tests that kill the process find every place where it can leave something half done."""
+    nameless = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[0].endswith("store")
+        if ast.unparse(node.func).endswith(".write") and not node.args
+    ]
+    assert nameless == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_environment_is_read_where_a_process_is_built(path: Path) -> None:
     if str(path.relative_to(PACKAGE)).startswith(MAY_READ_ENVIRONMENT):
         return

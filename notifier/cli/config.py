@@ -17,6 +17,7 @@ from notifier.core.policy import Policy
 from notifier.core.policy_file import parse
 from notifier.core.policy_warnings import located, warnings
 from notifier.errors import ConfigError, Problem, RenderError
+from notifier.unit import CommitPoint
 
 app = typer.Typer(no_args_is_help=True)
 File = Annotated[Path | None, typer.Argument(help="The file; default: NOTIFIER_CONFIG, else notifier.toml.")]
@@ -46,7 +47,7 @@ def apply_file(file: File = None) -> None:
     policy = parse(text, path.name)
     for doubt in _doubts(policy, text, path.name):
         warn(str(doubt))
-    with system().store.write() as tx:
+    with system().store.write(CommitPoint.ADMIN) as tx:
         before = tx.policy_text()
         same = before is not None and before[1] == text
         version = before[0] if before is not None and same else tx.save_policy(text, getpass.getuser(), utc_now())

@@ -17,6 +17,7 @@ from notifier.core.ids import TenantId
 from notifier.core.keys import make_api_key
 from notifier.core.model import EventType
 from notifier.core.records import ApiKey
+from notifier.unit import CommitPoint
 
 app = typer.Typer(no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -49,7 +50,7 @@ def create(
         may_read=read,
         created_at=utc_now(),
     )
-    with system().store.write() as tx:
+    with system().store.write(CommitPoint.ADMIN) as tx:
         tx.save_api_key(key)
     typer.echo(made.plaintext)
 
@@ -81,7 +82,7 @@ def list_keys(tenant: str | None = None, as_json: AsJson = False) -> None:
 @app.command()
 def disable(key_id: str) -> None:
     """Switch an API key off; requests with it are refused at once."""
-    with system().store.write() as tx:
+    with system().store.write(CommitPoint.ADMIN) as tx:
         if not tx.disable_api_key(key_id, utc_now()):
             fail(f"no enabled key with id {key_id}")
     say(f"key {key_id} is disabled")

@@ -18,6 +18,7 @@ from notifier.core.ids import TenantId
 from notifier.core.model import Credential
 from notifier.core.records import QuarantineEntry
 from notifier.sources.coolr import adapt_record
+from notifier.unit import CommitPoint
 
 app = typer.Typer(no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
@@ -93,7 +94,7 @@ def release(
         fail("nothing new: it changes neither the status nor the value of its alert")
     if answer.id is None:
         fail(f"{answer.status}: {f'{answer.field}: ' if answer.field else ''}{answer.reason or ''}")
-    with system().store.write() as tx:
+    with system().store.write(CommitPoint.ADMIN) as tx:
         tx.mark_released(entry.tenant, entry.id, answer.id, utc_now())
     say(f"{answer.status}: event {answer.id}")
 

@@ -19,6 +19,7 @@ from notifier.core.policy_file import parse
 from notifier.core.records import ApiKey
 from notifier.importing import Importer
 from notifier.simulator.world import TENANTS, text
+from notifier.unit import CommitPoint
 
 FILES = ("outlets.csv", "contacts.csv")
 
@@ -35,7 +36,7 @@ def prepare(system: System, folder: Path, callbacks: str) -> Fleet:
     config = text("notifier.toml").replace("{callbacks}", callbacks)
     (folder / "notifier.toml").write_text(config, encoding="utf-8")
     policy = parse(config, "notifier.toml")
-    with system.store.write() as tx:
+    with system.store.write(CommitPoint.ADMIN) as tx:
         stored = tx.policy_text()
         if stored is None or stored[1] != config:
             tx.save_policy(config, "demo", utc_now())
@@ -86,6 +87,6 @@ def _make_key(system: System, tenant: TenantId, name: str) -> str:
         may_read=name == "fleet",
         created_at=utc_now(),
     )
-    with system.store.write() as tx:
+    with system.store.write(CommitPoint.ADMIN) as tx:
         tx.save_api_key(key)
     return made.plaintext

@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from notifier.errors import StoreError
 from notifier.store.repository import SqlReader, SqlWriter
+from notifier.unit import CommitPoint
 
 BUSY_TIMEOUT = 10  #: seconds SQLite waits for another writer
 POOL = 5  #: connections kept to PostgreSQL per process
@@ -55,7 +56,7 @@ class SqlStore:
             return self._engine
 
     @contextmanager
-    def write(self) -> Iterator[SqlWriter]:
+    def write(self, point: CommitPoint = CommitPoint.ADMIN) -> Iterator[SqlWriter]:
         """One writing transaction: commits on success, rolls back on any error. Raises StoreError."""
         with _translated(), self._transaction("BEGIN IMMEDIATE") as connection:
             yield SqlWriter(connection)

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from notifier.core.ids import AttemptId
 from notifier.core.twilio_codes import CALLBACK_STATUSES
 from notifier.ports import Clock, Store
+from notifier.unit import CommitPoint
 from notifier.web.bodies import form_body
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,6 @@ def _advance(store: Store, clock: Clock, attempt_id: str, parameters: Mapping[st
     status = CALLBACK_STATUSES.get(parameters.get("MessageStatus", ""))
     if status is None:
         return
-    with store.write() as tx:
+    with store.write(CommitPoint.REPORT) as tx:
         moved = tx.advance(AttemptId(attempt_id), status, parameters.get("ErrorCode") or None, clock())
     log.info("provider status", action="provider_status", attempt=attempt_id, status=status.value, moved=moved)
