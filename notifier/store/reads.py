@@ -15,8 +15,7 @@ from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.model import ChannelName, Event, Message, NotificationStatus
 from notifier.core.records import QuarantineEntry, SubjectState
 from notifier.store.base import Base, chunks
-from notifier.store.delivery import message_from
-from notifier.store.rows import event_from
+from notifier.store.rows import event_from, message_from
 from notifier.store.tables import (
     attempts,
     decisions,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from notifier.store.acts import ActWrites
 from notifier.store.admin import AdminReads, AdminWrites
+from notifier.store.claiming import ClaimWrites
 from notifier.store.delivery import DeliveryWrites
 from notifier.store.directory import DirectoryReads, DirectoryWrites
 from notifier.store.intake import IntakeWrites
@@ -31,6 +32,7 @@ class SqlWriter(
     SqlReader,
     IntakeWrites,
     RoutingWrites,
+    ClaimWrites,
     DeliveryWrites,
     SessionWrites,
     OrderWrites,

@@ -8,8 +8,32 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from notifier.core.event_data import OrderData
-from notifier.core.ids import DecisionId, EventId, LinkId, OrderId, OutletCode, RecipientId, RecipientKey, TenantId
-from notifier.core.model import CarriedRecipient, ChannelName, Event, EventType
+from notifier.core.ids import (
+    DecisionId,
+    EventId,
+    LaneId,
+    LinkId,
+    MessageId,
+    NotificationId,
+    OrderId,
+    OutletCode,
+    RecipientId,
+    RecipientKey,
+    SessionId,
+    TenantId,
+)
+from notifier.core.model import (
+    AttemptOutcome,
+    CarriedRecipient,
+    ChannelName,
+    Claimed,
+    Event,
+    EventType,
+    LaneKey,
+    Message,
+    Priority,
+    Purpose,
+)
 from notifier.core.orders import Action, Decision, Order, OrderStatus
 from notifier.core.records import LinkRow
 
@@ -136,4 +160,39 @@ def link_from(row: RowMapping) -> LinkRow:
         may_act=row["may_act"],
         revoked_at=row["revoked_at"],
         notification_id=row["notification_id"],
+    )
+
+
+def claimed_from(row: RowMapping, session: SessionId) -> Claimed:
+    """From a notification joined with its lane and message."""
+    tenant, channel = TenantId(row["tenant"]), ChannelName(row["channel"])
+    return Claimed(
+        id=NotificationId(row["id"]),
+        tenant=tenant,
+        event_id=EventId(row["event_id"]),
+        channel=channel,
+        purpose=Purpose(row["purpose"]),
+        address=row["address"],
+        recipient_key=RecipientKey(row["recipient_key"]),
+        lane_id=LaneId(row["lane_id"]),
+        lane=LaneKey(tenant, channel, Priority(row["priority"]), row["target"]),
+        tries=row["tries"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        message=message_from(row),
+        session=session,
+        last_outcome=AttemptOutcome(row["last_outcome"]) if row["last_outcome"] else None,
+    )
+
+
+def message_from(row: RowMapping) -> Message:
+    """From a notification joined with its message."""
+    return Message(
+        id=MessageId(row["message_id"]),
+        tenant=TenantId(row["tenant"]),
+        kind=row["kind"],
+        channel=ChannelName(row["channel"]),
+        locale=row["locale"],
+        template_hash=row["template_hash"],
+        context=row["context"],
     )

@@ -13,9 +13,10 @@ from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
 from notifier.core.records import Swept, UnknownAttempt, WorkerSession
 from notifier.core.retrying import LOOK_UP_AFTER
 from notifier.store.base import MOST_VALUES, chunks
-from notifier.store.delivery import HANDED_OVER, message_from
+from notifier.store.delivery import HANDED_OVER
 from notifier.store.lanes import wake_lanes
 from notifier.store.receipts import ReceiptWrites
+from notifier.store.rows import message_from
 from notifier.store.tables import attempts, messages, notifications, workers
 
 SWEEP_ROWS = 400  #: rows one sweep moves at most
