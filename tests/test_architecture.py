@@ -41,7 +41,8 @@ def test_the_tables_of_the_demo_are_reckoned_without_the_product() -> None:
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_channel_is_one_file_a_template_folder_a_contract_test_and_a_page(channel: str) -> None:
-    assert any((ROOT / "templates" / channel).iterdir())
+    if channel != "callback":  # what machines get is data: the event as it was frozen
+        assert any((ROOT / "templates" / channel).iterdir())
     assert (ROOT / "docs" / "reference" / "channels" / f"{channel}.md").is_file()
     test = ROOT / "tests" / "channels" / f"test_{channel}.py"
     bases = [

@@ -25,6 +25,7 @@ TITLES = {
     "decision_recorded": "Order decided",
     "decision_undone": "Order open again",
 }
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 LINK_WORDS = {"order": "See the order", "image": "See the picture", "opportunity": "See what was missed"}
 
 
@@ -32,8 +33,7 @@ def parts(message: Message, urls: Mapping[str, str], number: str | None) -> dict
     """Return every part that the message's channel needs."""
     context = message.context
     if message.channel is ChannelName.CALLBACK:
-        wanted = {name: context.get(name) for name in ("type", "timestamp", "sequence", "data")}
-        return {"payload": json.dumps(wanted, ensure_ascii=False, separators=(",", ":"))}
+        return {"payload": payload(context)}
     title = _title(message.kind, context)
     if message.channel is ChannelName.SMS:
         return {"text": _sms(title, urls, number)}
@@ -41,6 +41,11 @@ def parts(message: Message, urls: Mapping[str, str], number: str | None) -> dict
     linked = [(LINK_WORDS.get(name, "Open"), url) for name, url in urls.items()]
     text = "\n\n".join([title, *lines[:1], *(f"{words}: {url}" for words, url in linked), *lines[1:]])
     return {"subject": title, "html": _html(title, lines, linked), "text": f"{text}\n"}
+
+
+def payload(context: Mapping[str, Any]) -> str:
+    """Return the body of a callback: the event as it is frozen in the message (docs/reference/callbacks.md)."""
+    return _JSON.encode({name: context.get(name) for name in ("type", "timestamp", "data", "sequence")})
 
 
 def _title(kind: str, context: Mapping[str, Any]) -> str:

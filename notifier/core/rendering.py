@@ -66,6 +66,8 @@ class Templates:
         self._loader = FolderLoader(root, self._prepare)
         self._environment: Environment = environment(self._loader)
         self._hashes: dict[tuple[str, ChannelName], str] = {}
+        payloads = (root / ChannelName.CALLBACK.value).glob(f"*.{PARTS[ChannelName.CALLBACK]['payload']}")
+        self._reshaped = frozenset(path.name.partition(".")[0] for path in payloads)
 
     def _prepare(self, name: str, source: str) -> str:
         return self._styles.inline(source) if name.startswith("email/") and name.endswith(".html") else source
@@ -89,6 +91,8 @@ class Templates:
             return b""
 
     def _files(self, kind: str, channel: ChannelName) -> set[str]:
+        if channel is ChannelName.CALLBACK and kind not in self._reshaped:
+            return set()
         waiting = [_file(kind, channel, part) for part in PARTS[channel]]
         found = {STYLE} if channel is ChannelName.EMAIL else set()
         while waiting:
@@ -106,7 +110,12 @@ class Templates:
         return [inner for inner in meta.find_referenced_templates(tree) if inner]
 
     def render(self, message: Message, live: Live) -> dict[str, str]:
-        """Return the parts of a message. Raises RenderError with the template's name and the reason."""
+        """Return the parts of a message. Raises RenderError with the template's name and the reason.
+
+        A payload is data and needs no template; a deployment may have one that reshapes it.
+        """
+        if message.channel is ChannelName.CALLBACK and message.kind not in self._reshaped:
+            return {"payload": plain.payload(message.context)}
         context = {**message.context, "links": dict(live.urls), "number": live.number or ""}
         return {part: self._part(message, part, context) for part in PARTS[message.channel]}
 

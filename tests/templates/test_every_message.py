@@ -17,18 +17,17 @@ NUMBER_LINE = re.compile(r"[Nn]umber[^:\n]{0,40}:\s*(\d{2})\b")
 PEOPLE = (ChannelName.EMAIL, ChannelName.SMS)
 
 
-def test_there_is_a_template_for_every_event_on_every_channel() -> None:
+def test_there_is_a_template_for_every_event_on_every_channel_that_writes_to_people() -> None:
     wanted = {
         f"{channel}/{type_.kind}.{ending}"
         for type_ in EventType
         for channel, endings in {
             "email": ("subject.txt", "html", "txt"),
             "sms": ("txt",),
-            "callback": ("payload.json",),
         }.items()
         for ending in endings
     }
-    folders = [FOLDER / name for name in ("email", "sms", "callback")]
+    folders = [FOLDER / name for name in ("email", "sms")]
     found = {f"{folder.name}/{file.name}" for folder in folders for file in folder.iterdir() if file.name[0] != "_"}
     assert found == wanted
 
