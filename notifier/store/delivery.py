@@ -6,11 +6,11 @@ everybody else takes notifications first, then attempts, and lanes last, in sort
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import Integer, Text, exists, func, literal, or_, select
 
 from notifier.core.ids import (
     AttemptId,
@@ -23,10 +23,11 @@ from notifier.core.model import (
     Settlement,
 )
 from notifier.store.base import chunks
+from notifier.store.bulk import Bulk
 from notifier.store.lanes import pause_lanes, wake_lanes
 from notifier.store.receipts import ReceiptWrites
 from notifier.store.tables import attempts, lanes, notifications, suppressions
-from notifier.store.types import UtcTime
+from notifier.store.types import Id, UtcTime, Word
 
 HANDED_OVER = (NotificationStatus.SENT, NotificationStatus.DELIVERED)
 MAY_BE_REPORTED = (NotificationStatus.SENT, NotificationStatus.UNKNOWN)  #: a provider may have told more already
@@ -42,29 +43,23 @@ class DeliveryWrites(ReceiptWrites):
 
         Doing it again is harmless: when the answer to a commit got lost, the rows are there already.
         """
+        rows = [_attempt_row(attempt) for attempt in sorted(new, key=lambda attempt: attempt.notification_id)]
+        _NAME_ATTEMPT.execute(self.connection, rows)
+        mine = self._named_attempts(rows)
+        _INSERT_ATTEMPT.execute(self.connection, [row for row in rows if row["attempt"] in mine])
+        return frozenset(mine)
+
+    def _named_attempts(self, rows: Sequence[Mapping[str, Any]]) -> set[AttemptId]:
+        """Those that their notification, in the hands of their session, names as its current try."""
         table = notifications
-        mine: dict[tuple[str, str], str | None] = {}
-        for some in chunks([attempt.notification_id for attempt in new]):
-            query = (
-                select(table.c.id, table.c.claimed_by, table.c.attempt_id)
-                .where(table.c.id.in_(some), table.c.status == NotificationStatus.CLAIMED)
-                .order_by(table.c.id)
-            )
-            mine.update(
-                ((row.id, row.claimed_by), row.attempt_id) for row in self.connection.execute(self.locked(query))
-            )
-        may_go = [attempt for attempt in new if (attempt.notification_id, attempt.session) in mine]
-        begun = [attempt for attempt in may_go if mine[attempt.notification_id, attempt.session] != attempt.id]
-        if begun:
-            self.connection.execute(attempts.insert(), [_attempt_row(attempt) for attempt in begun])
-            update = (
-                table.update()
-                .where(table.c.id == bindparam("notification"))
-                .values(attempt_id=bindparam("attempt"), tries=bindparam("number"))
-            )
-            rows = [{"notification": a.notification_id, "attempt": a.id, "number": a.number} for a in begun]
-            self.connection.execute(update, rows)
-        return frozenset(attempt.id for attempt in may_go)
+        sessions = {row["attempt"]: row["holder"] for row in rows}
+        mine: set[AttemptId] = set()
+        for some in chunks([row["notification"] for row in rows]):
+            query = select(table.c.attempt_id, table.c.claimed_by)
+            query = query.where(table.c.id.in_(some), table.c.status == NotificationStatus.CLAIMED)
+            found = self.connection.execute(query).all()
+            mine.update(AttemptId(row.attempt_id) for row in found if sessions.get(row.attempt_id) == row.claimed_by)
+        return mine
 
     # -- settle -------------------------------------------------------------------------------------------------------
 
@@ -73,8 +68,8 @@ class DeliveryWrites(ReceiptWrites):
         if not settlements:
             return
         in_order = sorted(settlements, key=lambda item: item.notification_id)
-        self.connection.execute(_MOVE, [_moving(item) for item in in_order])
-        self.connection.execute(_CLOSE_ATTEMPT, [_closing(item) for item in in_order])
+        _MOVE.execute(self.connection, [_moving(item) for item in in_order])
+        _CLOSE_ATTEMPT.execute(self.connection, [_closing(item) for item in in_order])
         self._disable([item for item in in_order if item.disable_target])
         self.catch_up([item.attempt_id for item in in_order if item.status in MAY_BE_REPORTED])
         self._move_lanes(in_order)
@@ -111,50 +106,101 @@ class DeliveryWrites(ReceiptWrites):
         return self.connection.execute(query).scalar_one_or_none()
 
 
-_CLOSE_ATTEMPT = (
-    attempts.update()
-    .where(
-        attempts.c.id == bindparam("attempt"),
-        # No IN list: it cannot be executed for many rows at once.
-        or_(attempts.c.outcome == AttemptOutcome.OPEN.value, attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
-    )
-    .values(
-        finished_at=bindparam("finished", type_=UtcTime),
-        outcome=bindparam("became"),
-        reason=bindparam("why"),
-        detail=bindparam("told"),
-        provider_code=func.coalesce(bindparam("code"), attempts.c.provider_code),
-        provider_id=bindparam("provider"),
-    )
+_NAME_ATTEMPT = Bulk(
+    {"notification": Id(), "attempt": Id(), "holder": Id(), "nth": Integer()},
+    lambda given: (
+        notifications.update()
+        .where(
+            notifications.c.id == given["notification"],
+            notifications.c.claimed_by == given["holder"],
+            notifications.c.status == NotificationStatus.CLAIMED.value,
+        )
+        .values(attempt_id=given["attempt"], tries=given["nth"])
+    ),
 )
-_MOVE = (
-    notifications.update()
-    .where(
-        notifications.c.id == bindparam("notification"),
-        notifications.c.claimed_by == bindparam("session"),
-        notifications.c.attempt_id == bindparam("attempt"),
-        notifications.c.status == NotificationStatus.CLAIMED.value,
-    )
-    .values(
-        status=bindparam("becomes"),
-        reason=bindparam("why"),
-        due_at=func.coalesce(bindparam("due", type_=UtcTime), notifications.c.due_at),
-        sent_at=func.coalesce(bindparam("sent", type_=UtcTime), notifications.c.sent_at),
-        claimed_by=None,
-        last_outcome=bindparam("became"),
-    )
+_INSERT_ATTEMPT = Bulk(
+    {
+        "attempt": Id(),
+        "owner": Word(),
+        "notification": Id(),
+        "holder": Id(),
+        "nth": Integer(),
+        "started": UtcTime(),
+    },
+    lambda given: attempts.insert().from_select(
+        ["id", "tenant", "notification_id", "session", "number", "started_at", "outcome"],
+        select(
+            *(given[name] for name in ("attempt", "owner", "notification", "holder", "nth", "started")),
+            literal(AttemptOutcome.OPEN.value),
+        ).where(~exists().where(attempts.c.id == given["attempt"])),
+    ),
+)
+_CLOSE_ATTEMPT = Bulk(
+    {
+        "attempt": Id(),
+        "finished": UtcTime(),
+        "became": Word(),
+        "why": Text(),
+        "told": Text(),
+        "code": Word(),
+        "provider": Text(),
+    },
+    lambda given: (
+        attempts.update()
+        .where(
+            attempts.c.id == given["attempt"],
+            # No IN list: it cannot be executed for many rows at once.
+            or_(attempts.c.outcome == AttemptOutcome.OPEN.value, attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
+        )
+        .values(
+            finished_at=given["finished"],
+            outcome=given["became"],
+            reason=given["why"],
+            detail=given["told"],
+            provider_code=func.coalesce(given["code"], attempts.c.provider_code),
+            provider_id=given["provider"],
+        )
+    ),
+)
+_MOVE = Bulk(
+    {
+        "notification": Id(),
+        "holder": Id(),
+        "attempt": Id(),
+        "becomes": Word(),
+        "why": Text(),
+        "due": UtcTime(),
+        "sent": UtcTime(),
+        "became": Word(),
+    },
+    lambda given: (
+        notifications.update()
+        .where(
+            notifications.c.id == given["notification"],
+            notifications.c.claimed_by == given["holder"],
+            notifications.c.attempt_id == given["attempt"],
+            notifications.c.status == NotificationStatus.CLAIMED.value,
+        )
+        .values(
+            status=given["becomes"],
+            reason=given["why"],
+            due_at=func.coalesce(given["due"], notifications.c.due_at),
+            sent_at=func.coalesce(given["sent"], notifications.c.sent_at),
+            claimed_by=None,
+            last_outcome=given["became"],
+        )
+    ),
 )
 
 
 def _attempt_row(attempt: NewAttempt) -> dict[str, Any]:
     return {
-        "id": attempt.id,
-        "tenant": attempt.tenant,
-        "notification_id": attempt.notification_id,
-        "session": attempt.session,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "outcome": AttemptOutcome.OPEN.value,
+        "attempt": attempt.id,
+        "owner": attempt.tenant,
+        "notification": attempt.notification_id,
+        "holder": attempt.session,
+        "nth": attempt.number,
+        "started": attempt.started_at,
     }
 
 
@@ -173,7 +219,7 @@ def _closing(item: Settlement) -> dict[str, Any]:
 def _moving(item: Settlement) -> dict[str, Any]:
     return {
         "notification": item.notification_id,
-        "session": item.session,
+        "holder": item.session,
         "attempt": item.attempt_id,
         "becomes": item.status.value,
         "why": item.reason,
