@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -31,6 +31,7 @@ from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, RecordAdapter, read
 from notifier.core.ids import AttemptId, EventId, SessionId, new_id
 from notifier.core.model import (
+    AttemptOutcome,
     ChannelName,
     Claimed,
     ClaimRequest,
@@ -295,18 +296,20 @@ def _set_aside(tx: Writer, event_ids: Sequence[EventId], problem: str, now: date
 
 
 def _log_outcome(claimed: Claimed, attempt_id: AttemptId, follows: retrying.Next) -> None:
-    facts: dict[str, Any] = {
-        "action": "attempt",
-        "tenant": claimed.tenant,
-        "event_id": claimed.event_id,
-        "notification": claimed.id,
-        "attempt": attempt_id,
-        "channel": claimed.channel.value,
-        "outcome": follows.outcome.value,
-        "status": follows.status.value,
-        "reason": follows.reason,
-    }
-    log.info("attempt settled", **facts)
+    """A line for each attempt that did not do its job; of the others the database keeps as much, without the line."""
+    tell = log.debug if follows.outcome is AttemptOutcome.SENT else log.info
+    tell(
+        "attempt settled",
+        action="attempt",
+        tenant=claimed.tenant,
+        event_id=claimed.event_id,
+        notification=claimed.id,
+        attempt=attempt_id,
+        channel=claimed.channel.value,
+        outcome=follows.outcome.value,
+        status=follows.status.value,
+        reason=follows.reason,
+    )
 
 
 def _chunks(items: Sequence[acceptance.Numbered], size: int) -> Iterator[Sequence[acceptance.Numbered]]:
