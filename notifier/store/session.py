@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from notifier.errors import StoreError
 from notifier.store.repository import SqlReader, SqlWriter
+from notifier.store.turns import begin_writing
 from notifier.unit import CommitPoint
 
 BUSY_TIMEOUT = 10  #: seconds SQLite waits for another writer
@@ -58,23 +59,26 @@ class SqlStore:
     @contextmanager
     def write(self, point: CommitPoint = CommitPoint.ADMIN) -> Iterator[SqlWriter]:
         """One writing transaction: commits on success, rolls back on any error. Raises StoreError."""
-        with _translated(), self._transaction("BEGIN IMMEDIATE") as connection:
+        with _translated(), self._transaction(writing=True) as connection:
             yield SqlWriter(connection)
 
     @contextmanager
     def read(self) -> Iterator[SqlReader]:
         """One reading transaction. Raises StoreError."""
-        with _translated(), self._transaction("BEGIN") as connection:
+        with _translated(), self._transaction(writing=False) as connection:
             yield SqlReader(connection)
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
+    def _transaction(self, *, writing: bool) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if self.url.get_backend_name() != "sqlite":
                 with connection.begin():
                     yield connection
                 return
-            connection.exec_driver_sql(begin)
+            if writing:
+                begin_writing(connection, BUSY_TIMEOUT)
+            else:
+                connection.exec_driver_sql("BEGIN")
             try:
                 yield connection
             except BaseException:

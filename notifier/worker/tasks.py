@@ -20,6 +20,7 @@ from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, item_of
 from notifier.core.model import Credential
 from notifier.errors import ConfigError, EventError, StoreError
+from notifier.store.turns import give_way
 from notifier.worker import current
 from notifier.worker.app import TASK_LIMIT, app
 
@@ -81,7 +82,7 @@ def route() -> None:
     end = time.monotonic() + ROUTE_BUDGET
     try:
         while current.system().pipeline.route() and time.monotonic() < end:
-            pass
+            give_way()
     except (StoreError, ConfigError) as error:
         log.warning("cannot route now; the next hint or tick tries again", action="store_away", error=str(error))
     except Exception:
