@@ -1,7 +1,7 @@
 """The guarded HTTP transport of callbacks, Twilio and picture fetches: httpx requests over aiohttp.
 
-An httpx.AsyncClient costs ten times what the request costs, so that an httpx.Request is handed straight to this
-transport. The SSRF guard sits where the connection is made: the socket factory sees the address that is really dialled,
+An httpx.AsyncClient costs ten times what the request costs, and httpx's request and response objects as much as the
+request, so that callbacks are handed straight to `call`; httpx stays the seam for everything less frequent. The SSRF guard sits where the connection is made: the socket factory sees the address that is really dialled,
 whatever a name resolved to and however an address was spelled. No redirects, no proxies, capped answers.
 """
 
@@ -26,7 +26,8 @@ from notifier.errors import ConfigError, OutcomeUnknown, PermanentFailure, Probl
 TOTAL, CONNECT = 15.0, 5.0  #: seconds
 MOST_BODY = 16 * 1024  #: bytes of an answer that are read
 DNS_CACHE = 30  #: seconds
-PER_HOST, CONNECTIONS = 50, 500
+CONNECTIONS = 500  #: held at most; how many one receiver gets is its lane's business
+MOST_TARGETS = 2000  #: parsed addresses that are kept
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: IPv6 ranges that carry an IPv4 address inside, or lead to one.
 _TUNNELS: Sequence[_Network] = tuple(
@@ -102,6 +103,20 @@ def public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the status, the headers as they came, and the beginning of the body."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+    def header(self, name: bytes) -> str | None:
+        """The first value of a header, by its name in lower case."""
+        found = (value for given, value in self.headers if given.lower() == name)
+        return next((value.decode("latin-1") for value in found), None)
+
+
 class GuardedTransport(httpx.AsyncBaseTransport):
     """Sends one request; raises DeliveryError subclasses that say whether the request can have arrived."""
 
@@ -123,37 +138,39 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._verify = verify
         self._resolver, self._dns_cache = resolver, dns_cache
         self._session: aiohttp.ClientSession | None = None
+        self._targets: dict[str, yarl.URL] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """`call` in httpx's words, for those who hold an httpx.Request."""
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() != "host"]
+        answer = await self.call(request.method, str(request.url), headers, request.read())
+        return httpx.Response(answer.status, headers=_kept(answer.headers), content=answer.body)
+
+    async def call(self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Answer:
         """Send and return the answer with at most `most_body` bytes of its body, fewer when the body is cut.
 
         Raises TemporaryFailure without a code (nothing was written), OutcomeUnknown (written, no answer) or
         PermanentFailure (an address that is never dialled).
         """
-        self._check(request.url)
         progress = _Progress()
         try:
-            return await self._send(request, progress)
+            target = self._target(url)
+            async with self._open().request(
+                method,
+                target,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                trace_request_ctx=progress,
+                ssl=self._verify,
+            ) as answer:
+                return Answer(answer.status, answer.raw_headers, await self._read(answer.content))
         except AddressRefused as error:
             raise PermanentFailure("address_refused", str(error)) from None
         except aiohttp.InvalidURL:
             raise PermanentFailure("bad_url", "the address cannot be used") from None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise _failure(error, progress) from None
-
-    async def _send(self, request: httpx.Request, progress: _Progress) -> httpx.Response:
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() != "host"]
-        async with self._open().request(
-            request.method,
-            yarl.URL(str(request.url), encoded=True),
-            data=request.read(),
-            headers=headers,
-            allow_redirects=False,
-            trace_request_ctx=progress,
-            ssl=self._verify,
-        ) as answer:
-            body = await self._read(answer.content)
-            return httpx.Response(answer.status, headers=_kept(answer.raw_headers), content=body)
 
     async def _read(self, content: aiohttp.StreamReader) -> bytes:
         """What arrives of a body: the status was answered, so a body that breaks off leaves no doubt (P4)."""
@@ -163,23 +180,37 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 body += more
         return bytes(body)
 
-    def _check(self, url: httpx.URL) -> None:
-        if url.userinfo or url.scheme not in ("http", "https") or not url.host:
+    def _target(self, url: str) -> yarl.URL:
+        """Parse and judge an address; endpoints are few, so that what was judged is kept. Raises PermanentFailure."""
+        known = self._targets.get(url)
+        if known is None:
+            if len(self._targets) >= MOST_TARGETS:
+                self._targets.clear()
+            known = self._targets[url] = self._checked(url)
+        return known
+
+    def _checked(self, text: str) -> yarl.URL:
+        try:
+            url = yarl.URL(text)
+        except ValueError:
+            raise PermanentFailure("bad_url", "the address cannot be used") from None
+        if url.user is not None or url.password is not None or url.scheme not in ("http", "https") or not url.host:
             raise PermanentFailure("bad_url", "only plain http(s) addresses without user or password are called")
         if url.scheme == "http" and not self._listed(url):
             raise PermanentFailure("not_https", "plain http is only for listed addresses")
+        return url
 
-    def _listed(self, url: httpx.URL) -> bool:
+    def _listed(self, url: yarl.URL) -> bool:
+        host, port = url.host or "", url.port or 80
         try:
-            return self._allowed.hold(url.host, url.port or (443 if url.scheme == "https" else 80))
+            return self._allowed.hold(host, port)
         except ValueError:
-            return url.host == "localhost" and self._allowed.hold("127.0.0.1", url.port or 80)
+            return host == "localhost" and self._allowed.hold("127.0.0.1", port)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 limit=CONNECTIONS,
-                limit_per_host=PER_HOST,
                 ttl_dns_cache=self._dns_cache,
                 resolver=self._resolver,
                 socket_factory=self._socket,

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
-import httpx
-
 from notifier.config import Settings
 from notifier.core.model import ChannelName
 from notifier.core.retrying import seconds_asked
 from notifier.core.signing import signature
 from notifier.errors import DeliveryError, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, EndpointTarget, Receipt
-from notifier.transport import TOTAL, AllowedNetworks, GuardedTransport
+from notifier.transport import TOTAL, AllowedNetworks, Answer, GuardedTransport
 
 USER_AGENT = "Coolr-Notifier"
 
@@ -57,35 +55,33 @@ class CallbackChannel:
 
     async def send(self, delivery: Delivery) -> Receipt:
         """Post once. Raises DeliveryError subclasses."""
-        answer = await self._transport.handle_async_request(build(delivery))
+        target, headers, body = build(delivery)
+        answer = await self._transport.call("POST", target.url, headers, body)
         return classify(answer, delivery.at)
 
 
-def build(delivery: Delivery) -> httpx.Request:
-    """Return the signed request; only timestamp and signature differ between tries."""
+def build(delivery: Delivery) -> tuple[EndpointTarget, list[tuple[str, str]], bytes]:
+    """Return receiver, headers and body; only timestamp and signature differ between tries."""
     target = delivery.target
     assert isinstance(target, EndpointTarget)
     body = delivery.parts["payload"].encode()
     timestamp = int(delivery.at.timestamp())
-    headers = {
-        "content-type": "application/json",
-        "user-agent": USER_AGENT,
-        "webhook-id": target.webhook_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(target.secrets, target.webhook_id, timestamp, body),
-    }
-    try:
-        return httpx.Request("POST", target.url, content=body, headers=headers)
-    except (httpx.InvalidURL, UnicodeError, ValueError):
-        raise PermanentFailure("bad_url", "the endpoint's address cannot be used") from None
+    headers = [
+        ("content-type", "application/json"),
+        ("user-agent", USER_AGENT),
+        ("webhook-id", target.webhook_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", signature(target.secrets, target.webhook_id, timestamp, body)),
+    ]
+    return target, headers, body
 
 
-def classify(answer: httpx.Response, now: datetime) -> Receipt:
+def classify(answer: Answer, now: datetime) -> Receipt:
     """Return the receipt of an answer, or raise what it means."""
-    status = answer.status_code
+    status = answer.status
     if 200 <= status < 300:
         return Receipt(detail=f"HTTP {status}", delivered=True)
-    raise _refusal(status, answer.headers.get("retry-after"), now)
+    raise _refusal(status, answer.header(b"retry-after"), now)
 
 
 #: What the specification gives a meaning of its own; everything else is "try again".
