@@ -21,6 +21,7 @@ from notifier.errors import ConfigError, Problem
 
 PREFIX = "NOTIFIER_"
 MIN_KEY_BYTES = 32
+SLOWEST = 0.001  #: messages per second; less would be a switch
 MOST_SECRET = 100_000  #: bytes of a file with a secret
 #: Settings that hold or may hold a secret: they can lie in a file, NOTIFIER_<NAME>_FILE, and are never printed.
 SECRET = (
@@ -57,7 +58,7 @@ class Settings(BaseModel):
     database_url: str = Field(default="sqlite:///.notifier/notifier.db", repr=False)
     #: Celery broker; carries hints only. Redis or Valkey, AOF on, noeviction.
     broker_url: str = Field(default="", repr=False)
-    #: Redis for provider limits, separate from the broker. Reserved: no limit is kept there yet.
+    #: Redis for rate limits, which all workers share there; a database of its own beside the broker's.
     redis_url: str = Field(default="", repr=False)
     #: Public address of the link pages, e.g. https://n.example.com; links are made from it, never from `Host`.
     base_url: str = "http://127.0.0.1:8000"
@@ -72,6 +73,10 @@ class Settings(BaseModel):
     twilio_base_url: str = "https://api.twilio.com"
     #: Keys that sign links: base64, comma or line separated, newest last; at least 32 random bytes each.
     link_keys: SecretList = ()
+    #: Most mails per second of the SMTP account; 0 = no limit.
+    email_rate: float = Field(default=0, ge=0, le=10_000)
+    #: Most text messages per second of each sender, e.g. 1 for a long code; 0 = no limit.
+    sms_rate: float = Field(default=0, ge=0, le=10_000)
     #: Path of notifier.toml, read by `config check` and `config apply` only.
     config: Path = Path("notifier.toml")
     #: Folder of the embedded parts.
@@ -107,6 +112,13 @@ class Settings(BaseModel):
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             ipaddress.ip_network(text)
+        return value
+
+    @field_validator("email_rate", "sms_rate")
+    @classmethod
+    def _not_endless(cls, value: float) -> float:
+        if 0 < value < SLOWEST:
+            raise ValueError(f"must be 0 (no limit) or at least {SLOWEST:g}")
         return value
 
     @field_validator("link_keys")

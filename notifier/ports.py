@@ -5,18 +5,20 @@ Nothing here imports a driver. The store is synchronous, channels are async; the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from notifier.core.ids import AttemptId, NotificationId, TenantId
+from notifier.core.limits import Grant, Limit, Share
 from notifier.core.model import ChannelName
 from notifier.core.policy import Policy
 from notifier.unit import CommitPoint, Reader, Writer
 
 Clock = Callable[[], datetime]  #: timezone-aware UTC now
+Answer = TypeVar("Answer")
 
 
 class Store(Protocol):
@@ -110,6 +112,22 @@ class Receipt:
     delivered: bool = False  #: True when taking it is final (a callback answered 2xx)
 
 
+class StoreCall(Protocol):
+    """Runs a blocking store call in the store thread and awaits it."""
+
+    async def __call__(self, call: Callable[[], Answer]) -> Answer: ...
+
+
+class Limiter(Protocol):
+    """Gives out the tokens of rate limits; answers within a fraction of a second whatever else is away."""
+
+    async def take(self, wanted: Mapping[Limit, int], share: Share) -> Sequence[Grant]:
+        """Take up to that many tokens of each limit; one grant for each, in order."""
+
+    async def close(self) -> None:
+        """Close what take() holds."""
+
+
 @runtime_checkable
 class Channel(Protocol):
     """One way to send. `send` is the only I/O; raises a DeliveryError subclass or returns a Receipt."""
@@ -134,9 +152,11 @@ __all__ = [
     "EmailTarget",
     "EndpointTarget",
     "Hints",
+    "Limiter",
     "PolicySource",
     "Receipt",
     "SmsTarget",
     "Store",
+    "StoreCall",
     "Target",
 ]

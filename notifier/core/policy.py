@@ -81,6 +81,7 @@ class Endpoint:
     secrets: tuple[str, ...]  #: references, newest first; each signs (rotation)
     types: tuple[str, ...] = ("coolr.*",)
     when: When = When.FINAL
+    rate: float = 0.0  #: most messages per second; 0 = no limit
 
 
 class Confirmation(StrEnum):

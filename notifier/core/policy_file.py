@@ -83,7 +83,14 @@ KEYS: dict[str, dict[str, str]] = {
         "value_above": "number",
     },
     "send": {"to": "text", "by": "texts"},
-    "endpoint": {"name": "text", "url": "text", "secrets": "texts", "types": "texts", "when": "text"},
+    "endpoint": {
+        "name": "text",
+        "url": "text",
+        "secrets": "texts",
+        "types": "texts",
+        "when": "text",
+        "rate": "number",
+    },
 }
 WORDS = {
     "text": "a text",
@@ -98,6 +105,7 @@ WORDS = {
 MOST = {"view_days": 365, "order_days": 365, "deadline_margin_minutes": 10_080, "undo_minutes": 10_080}
 MOST_TEXT = 500  #: characters of a text
 MOST_ENTRIES = 1000  #: of a list
+SLOWEST, FASTEST = 0.001, 10_000  #: messages per second
 MOST_VALUE = 1e15  #: beyond, and NaN, numbers are no measured values
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?")
@@ -274,6 +282,7 @@ class _Reader:
             secrets=tuple(table.get("secrets", ())),
             types=tuple(table.get("types", ("coolr.*",))),
             when=When(when),
+            rate=table.get("rate", 0.0),
         )
 
     # -- values -------------------------------------------------------------------------------------------------------
@@ -404,6 +413,8 @@ def _unfit(name: str, value: Any) -> str | None:
         return f"must be one line of at most {MOST_TEXT} characters, without control characters"
     if name in MOST and not 0 <= value <= MOST[name]:
         return f"must be between 0 and {MOST[name]:,}"
+    if name == "rate" and not SLOWEST <= value <= FASTEST:
+        return f"must be between {SLOWEST:g} and {FASTEST:,} messages per second; leave it out for no limit"
     if name.startswith("value_") and not abs(value) <= MOST_VALUE:
         return "is no value that an alert could have"
     return None

@@ -73,6 +73,8 @@ WRONG: list[tuple[dict[str, str], str, str]] = [
     # one wrong address of a proxy would trust nobody, or everybody
     ({"NOTIFIER_TRUSTED_PROXIES": "10.0.0.1,proxy"}, "NOTIFIER_TRUSTED_PROXIES", "'proxy'"),
     ({"NOTIFIER_SLOTS": "0"}, "NOTIFIER_SLOTS", "greater than or equal to 1"),
+    ({"NOTIFIER_SMS_RATE": "-1"}, "NOTIFIER_SMS_RATE", "greater than or equal to 0"),
+    ({"NOTIFIER_EMAIL_RATE": "0.0001"}, "NOTIFIER_EMAIL_RATE", "must be 0 (no limit) or at least 0.001"),
     ({"NOTIFIER_LOG_FORMAT": "xml"}, "NOTIFIER_LOG_FORMAT", "match"),
     # which of the two counts?
     (

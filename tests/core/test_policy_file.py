@@ -78,6 +78,7 @@ url = "https://erp.acme.example/hooks?x=1"
 secrets = ["env:ERP_SECRET", "file:/run/secrets/erp"]
 types = ["coolr.order.*"]
 when = "at_once"
+rate = 2.5
 """
 
 
@@ -104,7 +105,7 @@ def test_everything_that_can_be_written_is_read() -> None:
     assert (read.orders.decide_roles, read.orders.undo_minutes) == (("owner",), 0)
     assert read.orders.deadline_margin_minutes == 30
     (endpoint,) = read.endpoints
-    assert (endpoint.when, endpoint.types) == (When.AT_ONCE, ("coolr.order.*",))
+    assert (endpoint.when, endpoint.types, endpoint.rate) == (When.AT_ONCE, ("coolr.order.*",), 2.5)
     assert endpoint.secrets == ("env:ERP_SECRET", "file:/run/secrets/erp")
 
 
@@ -244,6 +245,8 @@ ENDPOINT: list[tuple[str, str]] = [
     ('name = "e"\nurl = "ftp://e.example"\nsecrets = ["env:S"]', "must be a complete https:// address"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\ntypes = ["alerts"]', "no event type matches"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nwhen = "later"', "is not one of final, at_once"),
+    ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nrate = 0', "rate must be between 0.001 and 10,000"),
+    ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nrate = nan', "leave it out for no limit"),
 ]
 
 
