@@ -15,9 +15,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from notifier.core.addresses import AddressError, normalise_email, normalise_phone
-from notifier.core.decode import Limits, check, decode_json
+from notifier.core.decode import LIMITS, check, decode_json, decode_list, split
 from notifier.core.event_data import DATA_MODELS, PATTERNS, STATUS_OF, AlertData, EventData, subject_of
 from notifier.core.ids import OutletCode
 from notifier.core.model import CarriedRecipient, ChannelName, Credential, EventType
@@ -25,13 +26,14 @@ from notifier.core.records import QuarantineEntry
 from notifier.errors import EventError
 
 ENVELOPE = {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"}
-EXTENSIONS = {"tenant", "recipients"}
+KNOWN = ENVELOPE | {"tenant", "recipients"}
 RECIPIENT = {"channel": 10, "address": 320, "name": 200, "language": 20}  #: field → most characters
 MOST_RECIPIENTS = 20
-MOST_BODY = Limits().bytes  #: characters of a body kept in quarantine: what could be an event is kept whole
+MOST_BODY = LIMITS.bytes  #: characters of a body kept in quarantine: what could be an event is kept whole
 FUTURE = timedelta(hours=24)  #: how far a sender's clock may run ahead
 PAST = datetime(2000, 1, 1, tzinfo=UTC)  #: what is older is a mistake
 _JSON_TYPE = re.compile(r"application/([a-z0-9.-]+\+)?json\s*(;.*)?", re.IGNORECASE)
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
@@ -42,6 +44,7 @@ class RawItem:
     value: Any
     body: str
     error: EventError | None = None
+    checked: bool = False  #: nothing unusable is in it (notifier.core.decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,21 @@ def item_of(raw: bytes) -> RawItem:
     """Read the text of one event, strictly; what cannot be decoded is kept with the reason."""
     body = raw.decode("utf-8", "replace").strip()[:MOST_BODY]
     try:
-        return RawItem(decode_json(raw), body)
+        return RawItem(decode_json(raw), body, checked=True)
     except EventError as error:
         return RawItem(None, body, error)
+
+
+def items_of(raw: bytes, most: int) -> list[RawItem] | None:
+    """Read the events of a list, each alone; None for a single event.
+
+    Raises EventError when the list does not end or holds more than `most`.
+    """
+    plain = decode_list(raw, most)
+    if plain is not None:
+        return [RawItem(value, text, checked=True) for text, value in plain]
+    texts = split(raw, most)
+    return None if texts is None else [item_of(text) for text in texts]
 
 
 def item_from_quarantine(entry: QuarantineEntry, corrected: bytes | None) -> RawItem:
@@ -105,7 +120,8 @@ def read(item: RawItem, credential: Credential, now: datetime, adapt: RecordAdap
     try:
         if item.error is not None:
             raise item.error
-        check(item.value, Limits())
+        if not item.checked:
+            check(item.value, LIMITS)
         if not isinstance(item.value, dict):
             raise EventError("an event must be a JSON object")
         record = adapt(item.value, credential)
@@ -146,8 +162,7 @@ def _candidate(envelope: Mapping[str, Any], credential: Credential, now: datetim
 def content_hash(envelope: Mapping[str, Any]) -> str:
     """Digest of the content, whatever the order of its keys."""
     content = {name: value for name, value in envelope.items() if name not in ("tenant", "datacontenttype")}
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
 def _check_envelope(envelope: Mapping[str, Any], credential: Credential) -> None:
@@ -155,7 +170,7 @@ def _check_envelope(envelope: Mapping[str, Any], credential: Credential) -> None
         raise EventError('must be "1.0" (CloudEvents), or the object must be one of Coolr\'s records', "specversion")
     if "data_base64" in envelope:
         raise EventError("only JSON data are read; put them into `data`", "data_base64")
-    unknown = [name for name in envelope if name not in ENVELOPE | EXTENSIONS]
+    unknown = [name for name in envelope if name not in KNOWN]
     bad = [name for name in unknown if not (name.isascii() and name.isalnum() and name == name.lower())]
     if bad:
         raise EventError("CloudEvents attribute names are lower-case letters and digits", bad[0][:60] or "(empty name)")
@@ -207,7 +222,7 @@ def _data(envelope: Mapping[str, Any], type_: EventType) -> EventData:
         raise EventError("must be a JSON object", "data")
     try:
         # As JSON, strictly: "3" is no number, true no count, but texts are times and lists are tuples.
-        return DATA_MODELS[type_].model_validate_json(json.dumps(envelope["data"]), strict=True)
+        return DATA_MODELS[type_].model_validate_json(to_json(envelope["data"]), strict=True)
     except ValidationError as error:
         raise _first(error) from None
 

@@ -20,8 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from notifier.core.acceptance import Answer, AnswerStatus
-from notifier.core.decode import Limits, decode_json, gunzip_capped, split
-from notifier.core.events import MOST_BODY, RawItem, item_of
+from notifier.core.decode import decode_json, gunzip_capped
+from notifier.core.events import MOST_BODY, RawItem, item_of, items_of
 from notifier.core.model import Credential
 from notifier.errors import EventError
 from notifier.web.problems import PROBLEM, problem
@@ -133,12 +133,12 @@ def _items(request: Request, raw: bytes) -> tuple[list[RawItem], bool]:
         return [_binary(request, raw)], True
     if kind not in (STRUCTURED, BATCH, JSON):
         raise HTTPException(415, f"Content-Type must be {STRUCTURED}, {BATCH} or {JSON}.")
-    texts = split(raw, MOST_EVENTS)
-    if texts is None:
+    items = items_of(raw, MOST_EVENTS)
+    if items is None:
         return [item_of(raw)], True
     if kind == STRUCTURED:
         raise EventError(f"a list needs Content-Type {BATCH}")
-    return [item_of(text) for text in texts], False
+    return items, False
 
 
 def _binary(request: Request, raw: bytes) -> RawItem:
@@ -172,7 +172,7 @@ def _add_attribute(envelope: dict[str, Any], header: str, value: str) -> None:
 
 def _json(raw: bytes, field: str) -> Any:
     try:
-        return decode_json(raw, limits=Limits())
+        return decode_json(raw)
     except EventError as error:
         raise EventError(error.reason, f"{field}.{error.field}" if error.field else field, error.code) from None
 

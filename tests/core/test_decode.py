@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.core.decode import MOST_MARKS, Limits, decode_json, gunzip_capped, split
+from notifier.core.decode import MOST_MARKS, Limits, decode_json, decode_list, gunzip_capped, split
 from notifier.errors import EventError
 
 VALUES = st.recursive(
@@ -86,6 +86,53 @@ def test_a_list_is_cut_into_the_texts_of_its_values(values: list[Any], space: st
     assert [text.decode().strip() for text in split(raw, 100) or []] == texts
     wrapped = b'{"totalRecords": 1, "x": ["records"], "records" : ' + raw.strip() + b', "y": {"records": []}}'
     assert [text.decode().strip() for text in split(wrapped, 100) or []] == texts
+
+
+TEXTS = st.one_of(
+    VALUES.map(json.dumps),
+    VALUES.map(lambda value: json.dumps(value, ensure_ascii=False)),
+    st.text('[]{},":\\ a1', max_size=20),
+    st.sampled_from(
+        [
+            '{"a": 1, "a": 2}',
+            "NaN",
+            "1e400",
+            "1" * 26,
+            '"\\ud83d"',
+            '"\\uDEAD"',
+            '"\\u0000"',
+            '"\\\\u0000"',
+            '"\x00"',
+            "[" * 20 + "]" * 20,
+            "[" * 21 + "]" * 21,
+            "[" * 2000 + "]" * 2000,
+            json.dumps("[" * 30),
+            json.dumps([[]] * 30),
+            json.dumps("x" * 10_000),
+            json.dumps("x" * 10_001),
+            json.dumps(["é" * 9_000] * 20, ensure_ascii=False),
+            json.dumps([1] * 20_001),
+            "",
+        ]
+    ),
+)
+
+
+@given(st.lists(TEXTS, max_size=4), st.sampled_from(["", " ", "\n\t"]), st.sampled_from(["]", "", "]]", "] 1"]))
+def test_the_short_way_says_what_the_thorough_way_says_or_nothing_p8(texts: list[str], space: str, end: str) -> None:
+    raw = f"{space}[{space}{f'{space},{space}'.join(texts)}{space}{end}{space}".encode("utf-8", "surrogatepass")
+    found = decode_list(raw, 3)
+    if found is not None:
+        thorough = split(raw, 3) or []
+        assert [text.encode() for text, _ in found] == [text.strip() for text in thorough]
+        # Limits that are not the very default make decode_json count and look everywhere.
+        assert [value for _, value in found] == [decode_json(text, limits=Limits()) for text in thorough]
+
+
+def test_what_is_without_mistake_goes_the_short_way() -> None:
+    events = [{"data": {"name": "Calle Núñez", "lines": [{"sku": str(number)} for number in range(40)]}}] * 2
+    for text in (json.dumps(events), json.dumps(events, ensure_ascii=False), json.dumps(events, indent=2)):
+        assert [value for _, value in decode_list(text.encode(), 10) or []] == events
 
 
 @given(st.binary(max_size=60) | st.text('[]{},":\\ a', max_size=60).map(str.encode))
