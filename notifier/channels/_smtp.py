@@ -77,50 +77,75 @@ def parse_url(url: str) -> SmtpServer:
         raise ConfigError([Problem("NOTIFIER_SMTP_URL", str(error))]) from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    client: aiosmtplib.SMTP
+    since: float  #: monotonic
+    clean: bool  #: nothing is half said
+
+
 class SmtpPool:
     """Lends connections; one that failed is never used again."""
 
     def __init__(self, server: SmtpServer) -> None:
         self._server = server
-        self._idle: list[tuple[float, aiosmtplib.SMTP]] = []
+        self._idle: list[_Idle] = []
         self._room = asyncio.Semaphore(server.connections)
         self._closed = False
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
-        """A connection that is logged in and ready for MAIL. Raises aiosmtplib's errors."""
+    async def mail_from(self, sender: str) -> AsyncIterator[aiosmtplib.SMTP]:
+        """A connection on which MAIL was taken, ready for RCPT. Raises aiosmtplib's errors."""
         async with self._room:
-            client = await self._ready()
+            client = await self._said_mail(sender)
             try:
                 yield client
             except aiosmtplib.SMTPResponseException as error:
-                self._keep(client, good=400 <= error.code < 600 and error.code != CLOSING)
+                self._keep(client, good=_goes_on(error), clean=False)
                 raise
             except BaseException:
                 _drop(client)
                 raise
-            self._keep(client, good=True)
+            self._keep(client, good=True, clean=True)
 
-    def _keep(self, client: aiosmtplib.SMTP, *, good: bool) -> None:
+    def _keep(self, client: aiosmtplib.SMTP, *, good: bool, clean: bool) -> None:
         if good and client.is_connected and not self._closed:
-            self._idle.append((time.monotonic(), client))
+            self._idle.append(_Idle(client, time.monotonic(), clean))
         else:
             _drop(client)
 
-    async def _ready(self) -> aiosmtplib.SMTP:
+    async def _said_mail(self, sender: str) -> aiosmtplib.SMTP:
+        """MAIL is the question whether a held connection still lives; when it does not, nothing is lost yet."""
         while self._idle:
-            since, client = self._idle.pop()
-            if time.monotonic() - since < IDLE and client.is_connected and await self._alive(client):
-                return client
-            _drop(client)
-        return await self._connect()
-
-    async def _alive(self, client: aiosmtplib.SMTP) -> bool:
-        """RSET costs one round trip and shows a connection that the server closed meanwhile."""
+            idle = self._idle.pop()
+            if time.monotonic() - idle.since < IDLE and idle.client.is_connected and await self._taken(idle, sender):
+                return idle.client
+            _drop(idle.client)
+        client = await self._connect()
         try:
-            await client.rset()
+            await client.mail(sender)
+        except BaseException as error:
+            goes_on = isinstance(error, aiosmtplib.SMTPResponseException) and _goes_on(error)
+            self._keep(client, good=goes_on, clean=False)
+            raise
+        return client
+
+    async def _taken(self, idle: _Idle, sender: str) -> bool:
+        """Whether it took MAIL; False when the server has ended it. Raises when the sender is refused."""
+        try:
+            if not idle.clean:  # what was refused before is still half said
+                await idle.client.rset()
+            await idle.client.mail(sender)
+        except aiosmtplib.SMTPResponseException as error:
+            if not _goes_on(error):
+                return False
+            self._keep(idle.client, good=True, clean=False)
+            raise
         except (aiosmtplib.SMTPException, OSError):
             return False
+        except BaseException:
+            _drop(idle.client)
+            raise
         return True
 
     async def _connect(self) -> aiosmtplib.SMTP:
@@ -146,11 +171,16 @@ class SmtpPool:
         """Say goodbye on every idle connection; what is still in use is closed when it comes back."""
         self._closed = True
         idle, self._idle = self._idle, []
-        for _, client in idle:
+        for client in (one.client for one in idle):
             transport = client.transport
             with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):  # it ends all the same
                 await asyncio.wait_for(client.quit(), 2)
             _drop(client, transport)
+
+
+def _goes_on(error: aiosmtplib.SMTPResponseException) -> bool:
+    """Whether the connection is good after this answer."""
+    return 400 <= error.code < 600 and error.code != CLOSING
 
 
 def _drop(client: aiosmtplib.SMTP, transport: asyncio.BaseTransport | None = None) -> None:

@@ -70,8 +70,10 @@ class EmailChannel:
         assert self._pool is not None
         progress = _Progress()
         try:
-            async with asyncio.timeout(self._settings.before_data) as limit, self._pool.connection() as client:
-                await client.mail(mail.sender)
+            async with (
+                asyncio.timeout(self._settings.before_data) as limit,
+                self._pool.mail_from(mail.sender) as client,
+            ):
                 await client.rcpt(mail.recipient)
                 progress.in_data = True
                 limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_data)

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from email.headerregistry import Address
 from email.utils import format_datetime, getaddresses
+from functools import lru_cache
 
 import idna
 
 LONGEST_ADDRESS = 320  #: characters; RFC 5321: 64 + 1 + 255
+ADDRESSES = 4096  #: read addresses that are remembered: senders are few, and people are written to again
+LINE = 76  #: characters of a base64 line (RFC 2045)
 FOLD = 76  #: characters of a header line
 ENCODED_BYTES = 42  #: bytes of one encoded word, so that it fits a line in base64
 
@@ -64,6 +67,7 @@ def build(
     return "\r\n".join(lines).encode("ascii")
 
 
+@lru_cache(ADDRESSES)
 def mailbox(text: str) -> str:
     """Return an address as a header holds it: the name quoted or encoded, the domain in ASCII. Raises HeaderError."""
     name, spec = _parsed(text)
@@ -74,6 +78,7 @@ def mailbox(text: str) -> str:
     return f"{quoted if shown == name else shown} <{spec}>"
 
 
+@lru_cache(ADDRESSES)
 def envelope(text: str) -> str:
     """Return the bare address of a mailbox as MAIL and RCPT say it. Raises HeaderError."""
     return _parsed(text)[1]
@@ -100,13 +105,13 @@ def _parsed(text: str) -> tuple[str, str]:
 
 def _part(boundary: str, kind: str, body: str) -> list[str]:
     raw = body.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
-    encoded = base64.encodebytes(raw).decode().splitlines()
+    encoded = base64.b64encode(raw).decode()
     return [
         f"--{boundary}",
         f"Content-Type: text/{kind}; charset=utf-8",
         "Content-Transfer-Encoding: base64",
         "",
-        *encoded,
+        *(encoded[start : start + LINE] for start in range(0, len(encoded), LINE)),
     ]
 
 

@@ -107,6 +107,7 @@ SMTP_SAYS: Mapping[str, Answer] = {
     "greeting": b"220 mail.example.test ESMTP\r\n",
     "EHLO": b"250-mail.example.test\r\n250 8BITMIME\r\n",
     "MAIL": b"250 2.1.0 Ok\r\n",
+    "MAIL again": b"250 2.1.0 Ok\r\n",  # on a connection that has taken a mail
     "RCPT": b"250 2.1.5 Ok\r\n",
     "DATA": b"354 go on\r\n",
     "content": b"250 2.0.0 Ok: queued as 4BxK2q1\r\n",
@@ -122,17 +123,20 @@ def smtp(says: Mapping[str, Answer] | None = None, seen: list[bytes] | None = No
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(b"+")
+        again = ""
         if not await say(reader, writer, script["greeting"]):
             return
         while line := await reader.readline():
             seen.append(line.strip())
-            answer = script.get(line[:4].decode("ascii", "replace").strip().upper(), b"502 5.5.2 what?\r\n")
+            step = line[:4].decode("ascii", "replace").strip().upper()
+            answer = script.get(step + again if step == "MAIL" else step, b"502 5.5.2 what?\r\n")
             if not await say(reader, writer, answer):
                 return
             if answer == SMTP_SAYS["QUIT"]:
                 return
             if isinstance(answer, bytes) and answer.startswith(b"354"):
                 seen.append(await reader.readuntil(b"\r\n.\r\n"))
+                again = " again"
                 if not await say(reader, writer, script["content"]):
                     return
 

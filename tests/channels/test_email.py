@@ -145,9 +145,20 @@ def test_a_refused_mail_leaves_the_connection_to_the_next_one(step: str) -> None
 
 @pytest.mark.parametrize("says", [b"421 4.3.2 closing\r\n", Act.CUT, Act.RESET])
 def test_a_connection_that_the_server_gave_up_meanwhile_is_replaced_unnoticed(says: Answer) -> None:
-    results, seen = play({"RSET": says}, delivery(), delivery())
+    results, seen = play({"MAIL again": says}, delivery(), delivery())
     assert [type(result) for result in results] == [Receipt] * 2
     assert seen.count(b"+") == 2
+
+
+def test_a_held_connection_costs_no_question_between_two_mails() -> None:
+    _, seen = play({}, delivery(), delivery())
+    assert [line[:4] for line in seen if line[:4] in (b"RSET", b"MAIL", b"NOOP")] == [b"MAIL", b"MAIL"]
+
+
+def test_a_sender_that_is_refused_on_a_held_connection_waits_and_keeps_the_connection() -> None:
+    results, seen = play({"MAIL again": b"451 4.3.0 not now\r\n"}, delivery(), delivery(), delivery())
+    assert [type(result) for result in results] == [Receipt, TemporaryFailure, TemporaryFailure]
+    assert seen.count(b"+") == 1
 
 
 @pytest.mark.parametrize("answer", [b"421 4.7.0 enough\r\n", Act.CUT, Act.SILENT, b"what?\r\n"])
