@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import uvloop
 
 from notifier.channels import callback
@@ -54,12 +53,11 @@ async def many(send: Callable[[], Awaitable[object]], count: int, concurrency: i
 
 async def http(port: int, count: int, concurrency: int) -> None:
     """Post the same bytes through the guarded transport."""
-    ready = callback.build(example(port))
+    target, headers, body = callback.build(example(port))
     transport = GuardedTransport(AllowedNetworks.parse(["127.0.0.1"]))
 
     async def send() -> None:
-        request = httpx.Request("POST", ready.url, content=ready.content, headers=ready.headers)
-        await transport.handle_async_request(request)
+        await transport.call("POST", target.url, headers, body)
 
     await many(send, count, concurrency)
     await transport.aclose()
@@ -70,8 +68,7 @@ async def smtp(port: int, count: int, concurrency: int) -> None:
     pool = SmtpPool(parse_url(f"smtp://127.0.0.1:{port}?starttls=off&connections={concurrency}"))
 
     async def send() -> None:
-        async with pool.connection() as client:
-            await client.mail("alerts@bench.example")
+        async with pool.mail_from("alerts@bench.example") as client:
             await client.rcpt("owner@store.example")
             await client.data(MAIL)
 

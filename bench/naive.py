@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import smtplib
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -22,15 +23,14 @@ from notifier.channels import callback, email
 from notifier.channels._smtp import parse_url
 from notifier.config import load
 from notifier.core import retrying
-from notifier.core.ids import AttemptId, SessionId, new_id
+from notifier.core.ids import AttemptId, new_id
 from notifier.core.model import ChannelName
 from notifier.errors import DeliveryError
 from notifier.logs import set_up
-from notifier.ports import Receipt
+from notifier.ports import Delivery, EmailTarget, EndpointTarget, Receipt
 from notifier.store import tables
-from notifier.store.rows import claimed_from
-
-NO_LANE: dict[str, str] = {"priority": "normal", "target": ""}  #: nothing that follows looks at it
+from notifier.store.rows import message_from
+from notifier.transport import Answer
 
 app = Celery("naive", broker=os.environ.get("NOTIFIER_BROKER_URL", ""))
 app.conf.update(task_ignore_result=True, task_acks_late=True, task_default_queue="naive", worker_send_task_events=False)
@@ -92,25 +92,42 @@ def deliver(notification_id: str) -> None:
     with sessions()() as session:
         row: Any = session.get_one(Notification, notification_id)
         message: Any = session.get_one(Message, row.message_id)
-        facts: Any = {column.name: getattr(row, column.name) for column in tables.notifications.c} | NO_LANE
-        facts |= {name: getattr(message, name) for name in ("locale", "template_hash", "context")}
-        claimed = claimed_from(facts, SessionId(new_id()))
         now = utc_now()
-        delivery = system().preparation.delivery(claimed, AttemptId(new_id()), system().policies.current(), now)
+        channel = ChannelName(row.channel)
+        delivery = _prepared(row, message, now)
         try:
-            receipt = _post(delivery) if claimed.channel is ChannelName.CALLBACK else _mail(delivery)
+            receipt = _post(delivery) if channel is ChannelName.CALLBACK else _mail(delivery)
             follows = retrying.after_success(delivered=receipt.delivered)
         except DeliveryError as error:
-            follows = retrying.after_error(error, claimed.channel, row.tries + 1, row.expires_at, now, 0.5)
+            follows = retrying.after_error(error, channel, row.tries + 1, row.expires_at, now, 0.5)
         row.status, row.reason, row.tries, row.sent_at = follows.status, follows.reason, row.tries + 1, utc_now()
         session.commit()
 
 
-def _post(delivery: Any) -> Receipt:
-    return callback.classify(http().send(callback.build(delivery)), delivery.at)
+def _prepared(row: Any, content: Any, now: datetime) -> Delivery:
+    """What our pipeline prepares, by the same functions."""
+    columns = ("tenant", "kind", "channel", "locale", "template_hash", "context")
+    facts: Any = {name: getattr(content, name) for name in columns}
+    message = message_from({**facts, "message_id": content.id})  # type: ignore[arg-type]  # a row is a mapping
+    tenant = system().policies.current().tenants[row.tenant]
+    target: EndpointTarget | EmailTarget
+    if message.channel is ChannelName.CALLBACK:
+        endpoint = next(one for one in tenant.endpoints if one.name == row.address)
+        secrets = tuple(system().secret(reference) for reference in endpoint.secrets)
+        target = EndpointTarget(endpoint.url, secrets, row.id)
+    else:
+        target = EmailTarget(row.address, tenant.email_from, message_id=f"<{row.id}@127.0.0.1>")
+    parts = system().preparation.parts(message, tenant)
+    return Delivery(AttemptId(new_id()), row.id, row.tenant, message.channel, target, parts, now)
 
 
-def _mail(delivery: Any) -> Receipt:
+def _post(delivery: Delivery) -> Receipt:
+    target, headers, body = callback.build(delivery)
+    answer = http().post(target.url, headers=headers, content=body)
+    return callback.classify(Answer(answer.status_code, answer.headers.raw, answer.content), delivery.at)
+
+
+def _mail(delivery: Delivery) -> Receipt:
     mail = email.build(delivery)
     smtp().sendmail(mail.sender, [mail.recipient], mail.content)
     return Receipt()
