@@ -3,17 +3,21 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 ONCE ?=
+SEED ?=
+MINUTES ?= 5
+DATABASE ?= postgresql
 
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 EXACT = --require-hashes --no-deps -r
 EDITABLE = --no-deps --no-build-isolation -e .
 
-.PHONY: help demo test lint lock
+.PHONY: help demo test lint lock chaos
 
 help:
 	@echo "make demo         the whole system on embedded parts, fed with sample events (ONCE=1: run, check, exit)"
 	@echo "make test         the tests (PYTEST_ARGS=... for pytest, PYTHON=python3.13 VENV=.venv-3.13 for another Python)"
 	@echo "make lint         ruff, mypy, import rules"
+	@echo "make chaos        real processes under faults, then a reckoning (MINUTES=5 SEED=... DATABASE=postgresql|sqlite)"
 	@echo "make lock         write requirements*.lock anew (needs uv)"
 
 demo: $(VENV)/.runtime
@@ -45,6 +49,9 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install $(EXACT) requirements-dev.lock
 	@$(PIP) install $(EDITABLE)
 	@touch $(VENV)/.runtime $@
+
+chaos: $(VENV)/.dev
+	$(VENV)/bin/python -m chaos.run --minutes $(MINUTES) --database $(DATABASE) $(if $(SEED),--seed $(SEED))
 
 lock:
 	$(LOCK) pyproject.toml -o requirements.lock
