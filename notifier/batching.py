@@ -12,19 +12,27 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Waiting = tuple[Item, "asyncio.Future[Result]"]
 
 
 class Batcher(Generic[Item, Result]):
     """Collects items on one event loop and flushes them through `commit`, at most `largest` at a time.
 
     `commit` gets the items and returns one result for each, in order. When it raises, every waiter of that batch
-    gets the error.
+    gets the error; unless `one_is_bad` says of the error that a single item is to blame: then the halves are tried
+    alone, so that only the bad one's waiter gets it.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], largest: int = 200) -> None:
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        largest: int = 200,
+        one_is_bad: Callable[[Exception], bool] = lambda _: False,
+    ) -> None:
         self._commit = commit
         self._largest = largest
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._one_is_bad = one_is_bad
+        self._waiting: list[Waiting[Item, Result]] = []
         self._flusher: asyncio.Task[None] | None = None
 
     async def add(self, item: Item) -> Result:
@@ -35,6 +43,11 @@ class Batcher(Generic[Item, Result]):
             self._flusher = asyncio.create_task(self._flush())
         return await future
 
+    def cancel(self) -> None:
+        """Commit nothing more; what is being committed now is not called back."""
+        if self._flusher is not None:
+            self._flusher.cancel()
+
     async def _flush(self) -> None:
         try:
             while self._waiting:
@@ -43,10 +56,15 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._flusher = None
 
-    async def _flush_one(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _flush_one(self, batch: Sequence[Waiting[Item, Result]]) -> None:
         try:
             results = await self._commit([item for item, _ in batch])
         except Exception as error:
+            if len(batch) > 1 and self._one_is_bad(error):
+                middle = len(batch) // 2
+                await self._flush_one(batch[:middle])
+                await self._flush_one(batch[middle:])
+                return
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

@@ -1,72 +1,66 @@
 """The delivery engine: slots that are refilled continuously, on one event loop in one thread of a delivery worker.
 
-The one place where async channels meet the sync store. Store calls run in one store thread; rendering runs on the
-loop, one message at a time when its slot is free; a slow receiver holds its own slot and nothing else. Each delivery:
+The one place where async channels meet the sync store, through three store threads with a connection each: one for
+claim, attempts and outcomes, one for the heartbeat, one for upkeep (sweep, routing what no hint came for, look-ups,
+configuration), so that none of them waits for another longer than the database makes it. Rendering runs on the loop,
+one message at a time when its slot is free; a slow receiver holds its own slot and nothing else. Each delivery:
 attempt row committed → sent → settled, the first and last in group commits. Decides nothing itself: what an outcome
 means is the pipeline's business.
 
-A worker session owns what it claims. When its heartbeat fails it for longer than FENCE_AFTER (monotonic clock) it
-sends nothing more from its buffer, since others may have freed those rows (design section 4).
+A worker session owns what it claims (notifier.heartbeat). A fenced one sends nothing more from its buffer: what has no
+attempt row yet goes back as it was, what has one is settled as not sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
 from notifier.batching import Batcher
-from notifier.core.ids import AttemptId, SessionId, new_id
+from notifier.core.ids import AttemptId, NotificationId, SessionId, new_id
 from notifier.core.model import ChannelName, Claimed, ClaimRequest, NewAttempt, Settlement
 from notifier.core.records import Swept, WorkerSession
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, StoreError, TemporaryFailure
-from notifier.ports import Channel, Clock, Delivery, Receipt
+from notifier.heartbeat import HEARTBEAT, Heartbeat, Monotonic, Session, SessionSteps, Watch, awake_or_not
+from notifier.ports import Channel, Clock, Delivery, Receipt, StoreCall
+from notifier.store_thread import StoreThread
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT = 2.0  #: seconds between heartbeats of a session
-DEAD_AFTER = timedelta(seconds=10)  #: a session silent this long is dead for the others
-FENCE_AFTER = 8.0  #: seconds without a heartbeat after which a session stops sending; below DEAD_AFTER
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
-SWEEP_EVERY = 5.0  #: seconds
+SWEEP_EVERY = 2.5  #: seconds; with DEAD_AFTER the longest a killed worker's rows wait is DEAD_AFTER + twice this
 ROUTE_LEFT_EVERY = 5.0  #: seconds
 LOOK_UP_EVERY = 5.0  #: seconds
 FOLLOW_POLICY_EVERY = 1.0  #: seconds
 RETRY_STORE = 1.0  #: seconds to wait when the store is away
+LET_GO = 2.0  #: seconds that sends get to end when they were cancelled
 
 Answer = TypeVar("Answer")
 
 
-class Steps(Protocol):
+class Steps(SessionSteps, Protocol):
     """The pipeline's steps that the engine carries out."""
 
-    def start_session(self, session: WorkerSession) -> None: ...
-    def beat_session(self, session: SessionId) -> bool: ...
     def end_session(self, session: SessionId) -> int: ...
+    def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int: ...
     def claim(self, request: ClaimRequest) -> list[Claimed]: ...
+    def next_due_in(self) -> float | None: ...
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]: ...
-    def prepare(self, claimed: Claimed, attempt_id: AttemptId) -> Delivery: ...
+    def prepare(self, claimed: Claimed, attempt_id: AttemptId, check: Callable[[], None]) -> Delivery: ...
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement: ...
     def settle(self, settlements: Sequence[Settlement]) -> None: ...
-    def sweep(self) -> Swept: ...
+    def sessions(self) -> list[WorkerSession]: ...
+    def sweep(self, dead: Sequence[WorkerSession]) -> Swept: ...
     def route_left(self) -> int: ...
     def refresh(self) -> None: ...
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int: ...
-
-
-class StoreCall(Protocol):
-    """Runs a blocking store call in the store thread and awaits it."""
-
-    async def __call__(self, call: Callable[[], Answer]) -> Answer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,12 @@ class Engine:
     """Runs until `stop()`; `wake()` and `stop()` may be called from any thread."""
 
     def __init__(
-        self, steps: Steps, channels: Mapping[ChannelName, Channel], clock: Clock, limits: EngineLimits | None = None
+        self,
+        steps: Steps,
+        channels: Mapping[ChannelName, Channel],
+        clock: Clock,
+        limits: EngineLimits | None = None,
+        monotonic: Monotonic = awake_or_not,
     ) -> None:
         self._steps = steps
         self._channels = channels
@@ -92,19 +91,21 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._stopping = False
-        self._in_flight: set[asyncio.Task[None]] = set()
+        self._in_flight: dict[asyncio.Task[None], Claimed] = {}
         self._failure: BaseException | None = None
-        self._session = SessionId("")
-        self._last_beat = 0.0
-        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._unheld = False  #: the session may own rows that no slot holds
+        self._store, self._beats, self._upkeep = (StoreThread(name) for name in ("store", "heartbeat", "upkeep"))
+        self._heartbeat = Heartbeat(steps, self._beats, clock, monotonic)
+        self._watch = Watch()
 
     # -- from other threads -------------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """There may be due work: look now."""
         loop, event = self._loop, self._wake
-        if loop is not None and event is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(event.set)
+        if loop is not None and event is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(event.set)
 
     def stop(self) -> None:
         """Stop claiming; run() ends when what is in flight is sent and settled, or after the drain time."""
@@ -116,26 +117,24 @@ class Engine:
     async def run(self) -> None:
         """Serve all lanes until stopped. Raises only what it cannot survive; the bootstep then starts it anew."""
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
-        self._begin = Batcher[NewAttempt, bool](self._commit_attempts)
-        self._settle = Batcher[Settlement, None](self._commit_settlements)
-        await self._open_session()
-        for channel in self._channels.values():
-            await channel.open()
-        timers = [asyncio.create_task(self._every(*timer)) for timer in self._timers()]
+        self._begin = Batcher[NewAttempt, bool](self._commit_attempts, one_is_bad=_is_refused)
+        self._settle = Batcher[Settlement, None](self._commit_settlements, one_is_bad=_is_refused)
+        timers: list[asyncio.Task[None]] = []
         try:
+            for channel in self._channels.values():
+                await channel.open()
+            await self._heartbeat.open()  # last: what fails before leaves no session behind
+            timers = [asyncio.create_task(self._every(*timer)) for timer in self._timers()]
             await self._claim_until_stopped()
             await self._drain()
-            if self._failure is not None:
-                raise self._failure
         finally:
-            for timer in timers:
-                timer.cancel()
-            await asyncio.gather(*timers, return_exceptions=True)
-            await self._close()
+            await self._close(timers)
+        if self._failure is not None:
+            raise self._failure
 
     def _timers(self) -> list[tuple[float, Callable[[], Coroutine[Any, Any, None]]]]:
         return [
-            (HEARTBEAT, self._beat),
+            (HEARTBEAT, self._heartbeat.beat),
             (SWEEP_EVERY, self._sweep),
             (ROUTE_LEFT_EVERY, self._route_left),
             (LOOK_UP_EVERY, self._look_up),
@@ -143,38 +142,20 @@ class Engine:
         ]
 
     async def _every(self, seconds: float, action: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Counted from beginning to beginning: a heartbeat that took its time is followed by the next at once."""
+        took = 0.0
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(max(0.0, seconds - took))
+            begun = time.monotonic()
             try:
                 await action()
+                took = time.monotonic() - begun
             except StoreError as error:
                 log.warning("the store did not answer; trying again", action="store_away", error=str(error))
+                took = min(time.monotonic() - begun, seconds - min(seconds, RETRY_STORE))
             except Exception:
                 log.exception("a timer of the engine failed; it goes on", action="timer_failed")
-
-    async def _store(self, call: Callable[[], Answer]) -> Answer:
-        assert self._loop is not None
-        return await self._loop.run_in_executor(self._store_thread, call)
-
-    # -- the session --------------------------------------------------------------------------------------------
-
-    async def _open_session(self) -> None:
-        now = self._clock()
-        session = WorkerSession(SessionId(new_id()), socket.gethostname(), os.getpid(), now, now)
-        await self._store(lambda: self._steps.start_session(session))
-        self._session, self._last_beat = session.id, time.monotonic()
-        log.info("delivery session started", action="session_started", session=session.id)
-
-    async def _beat(self) -> None:
-        begun, session = time.monotonic(), self._session
-        if await self._store(lambda: self._steps.beat_session(session)):
-            self._last_beat = begun
-            return
-        log.warning("this session was declared dead; starting a new one", action="session_lost", session=session)
-        await self._open_session()
-
-    def _fenced(self, session: SessionId) -> bool:
-        return session != self._session or time.monotonic() - self._last_beat > FENCE_AFTER
+                took = 0.0
 
     # -- claiming -----------------------------------------------------------------------------------------------
 
@@ -182,32 +163,53 @@ class Engine:
         assert self._wake is not None
         while not self._stopping and self._failure is None:
             self._wake.clear()
-            claimed = await self._claim_free()
-            if claimed:
-                continue
+            try:
+                if await self._claim_free():
+                    continue
+                patience = await self._patience()
+            except StoreError as error:
+                log.warning("cannot claim; trying again", action="store_away", error=str(error))
+                self._unheld, patience = True, RETRY_STORE  # the claim may have been committed all the same
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL)
+                await asyncio.wait_for(self._wake.wait(), patience)
 
     async def _claim_free(self) -> bool:
         """Fill the free slots. Returns whether looking again at once is worth it."""
+        session = self._heartbeat.session
+        assert session is not None
         free = self._limits.slots - len(self._in_flight)
-        if free <= 0 or self._fenced(self._session):
+        if free <= 0 or session.fenced():
             return False
-        request = ClaimRequest(self._session, free, self._limits.per_lane, tuple(self._channels))
-        try:
-            rows = await self._store(lambda: self._steps.claim(request))
-        except StoreError as error:
-            log.warning("cannot claim; trying again", action="store_away", error=str(error))
-            await asyncio.sleep(RETRY_STORE)
-            return False
-        for row in rows:
-            task = asyncio.create_task(self._deliver(row))
-            self._in_flight.add(task)
+        if self._unheld:
+            await self._free_unheld(session)
+        request = ClaimRequest(session.id, free, self._limits.per_lane, tuple(self._channels))
+        for row in await self._store(partial(self._steps.claim, request)):
+            task = asyncio.create_task(self._deliver(row, session))
+            self._in_flight[task] = row
             task.add_done_callback(self._slot_free)
-        return bool(rows) and len(self._in_flight) < self._limits.slots
+            free -= 1
+        return 0 < free < request.slots
+
+    async def _free_unheld(self, session: Session) -> None:
+        self._unheld = False
+        held = frozenset(row.id for row in self._in_flight.values())
+        try:
+            freed = await self._store(partial(self._steps.free_unheld, session.id, held))
+        except StoreError:
+            self._unheld = True
+            raise
+        if freed:
+            log.warning("rows claimed without knowing are due again", action="unheld_freed", rows=freed)
+
+    async def _patience(self) -> float:
+        """How long to wait for a hint or a free slot: until the next row is due, at most POLL."""
+        if len(self._in_flight) >= self._limits.slots:
+            return POLL
+        seconds = await self._store(self._steps.next_due_in)
+        return POLL if seconds is None else min(POLL, seconds)
 
     def _slot_free(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
+        del self._in_flight[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its row belongs to this session: only the session's end frees it, so the engine ends and starts anew.
             log.error("a delivery failed; its session ends", action="delivery_left", error=type(error).__name__)
@@ -217,37 +219,30 @@ class Engine:
 
     # -- one delivery -------------------------------------------------------------------------------------------
 
-    async def _deliver(self, claimed: Claimed) -> None:
+    async def _deliver(self, claimed: Claimed, session: Session) -> None:
         """Attempt row → send → settle. What cannot be settled stays an open attempt for the sweep (P4)."""
         attempt_id = AttemptId(new_id())
         result: Receipt | DeliveryError
         try:
-            delivery = self._steps.prepare(claimed, attempt_id)
+            delivery = self._steps.prepare(claimed, attempt_id, session.check)
         except DeliveryError as error:
             delivery, result = None, error
         except Exception as error:
             log.exception("a message cannot be prepared; it is tried again", action="prepare_bug", row=claimed.id)
             delivery, result = None, TemporaryFailure("internal", type(error).__name__)
-        attempt = NewAttempt(attempt_id, claimed.id, claimed.tenant, claimed.session, claimed.tries + 1, self._clock())
-        if not await self._begin_for_sure(attempt):
+        if session.fenced():
+            self._unheld = True  # nothing was begun: it is freed as it was, by us or by those who bury us
             return
-        if self._fenced(claimed.session):
-            result = TemporaryFailure("fenced", "the session missed its heartbeat before the send")
-        elif delivery is not None:
+        attempt = NewAttempt(attempt_id, claimed.id, claimed.tenant, claimed.session, claimed.tries + 1, self._clock())
+        if not await self._begin.add(attempt):
+            return
+        if delivery is not None:
             result = await self._send(delivery)
-        await self._settle_for_sure(self._steps.outcome(claimed, attempt_id, result))
-
-    async def _begin_for_sure(self, attempt: NewAttempt) -> bool:
-        """Commit the attempt row; False when the notification is no longer this session's."""
-        while True:
-            try:
-                return await self._begin.add(attempt)
-            except StoreError as error:
-                log.warning("cannot record an attempt; trying again", action="store_away", error=str(error))
-                await asyncio.sleep(RETRY_STORE)
+        await self._settle.add(self._steps.outcome(claimed, attempt_id, result))
 
     async def _send(self, delivery: Delivery) -> Receipt | DeliveryError:
         try:
+            delivery.check()
             async with asyncio.timeout(self._limits.send_budget):
                 return await self._channels[delivery.channel].send(delivery)
         except DeliveryError as error:
@@ -260,58 +255,111 @@ class Engine:
             log.exception("a channel failed in a way it does not know", action="channel_bug", channel=delivery.channel)
             return OutcomeUnknown("internal", type(error).__name__)
 
-    async def _settle_for_sure(self, settlement: Settlement) -> None:
-        """Keep trying while the store is away: the answer is known only here."""
-        while True:
-            try:
-                return await self._settle.add(settlement)
-            except StoreError as error:
-                log.warning("cannot settle; trying again", action="store_away", error=str(error))
-                await asyncio.sleep(RETRY_STORE)
-
     # -- group commits ------------------------------------------------------------------------------------------
 
     async def _commit_attempts(self, attempts: Sequence[NewAttempt]) -> Sequence[bool]:
-        begun = await self._store(lambda: self._steps.begin(attempts))
+        """Whether each may be sent: its row is there, and its notification is still this session's."""
+        try:
+            begun = await self._for_sure(partial(self._steps.begin, attempts))
+        except StoreError:
+            if len(attempts) > 1:
+                raise
+            text = "the database refuses an attempt; its message is left to the session's end"
+            log.exception(text, action="attempt_refused", row=attempts[0].notification_id, attempt=attempts[0].id)
+            return [False]
         return [attempt.id in begun for attempt in attempts]
 
     async def _commit_settlements(self, settlements: Sequence[Settlement]) -> Sequence[None]:
-        await self._store(lambda: self._steps.settle(settlements))
+        try:
+            await self._for_sure(partial(self._steps.settle, settlements))
+        except StoreError as error:
+            if len(settlements) > 1:
+                raise
+            await self._settle_bare(settlements[0], error)
         return [None] * len(settlements)
+
+    async def _settle_bare(self, settlement: Settlement, error: StoreError) -> None:
+        """Without the receiver's words, which are the likeliest to be refused: that it was sent must not get lost."""
+        row, attempt = settlement.notification_id, settlement.attempt_id
+        log.error("an outcome is refused", action="outcome_refused", row=row, attempt=attempt, error=str(error))
+        bare = replace(settlement, detail=None, provider_code=None, provider_id=None, disable_target=False)
+        try:
+            await self._for_sure(partial(self._steps.settle, [bare]))
+        except StoreError:
+            log.exception("an outcome is left to the session's end", action="outcome_left", row=row, attempt=attempt)
+
+    async def _for_sure(self, call: Callable[[], Answer]) -> Answer:
+        """Keep trying while the store is away: the answer is known only here. Raises what the database refuses."""
+        again = False
+        while True:
+            try:
+                return await self._store(call)
+            except StoreError as error:
+                if error.refused and (again or not error.conflict):
+                    raise
+                again = error.refused  # a broken constraint may be somebody else's commit: once more tells
+                log.warning("cannot save; trying again", action="store_away", error=str(error))
+            await asyncio.sleep(0 if again else RETRY_STORE)
 
     # -- upkeep and the end -------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        swept = await self._store(self._steps.sweep)
+        at = time.monotonic()
+        dead = self._watch.silent(await self._upkeep(self._steps.sessions), at)
+        swept = await self._upkeep(partial(self._steps.sweep, dead))
         if swept != Swept():
             log.info("swept", action="swept", **{name: getattr(swept, name) for name in Swept.__dataclass_fields__})
             self.wake()
 
     async def _route_left(self) -> None:
-        while not self._stopping and (await self._store(self._steps.route_left)) > 0:
+        while not self._stopping and (await self._upkeep(self._steps.route_left)) > 0:
             self.wake()
 
     async def _look_up(self) -> None:
-        if await self._steps.look_up_unknowns(self._channels, self._store):
+        if await self._steps.look_up_unknowns(self._channels, self._upkeep):
             self.wake()
 
     async def _follow(self) -> None:
-        await self._store(self._steps.refresh)
+        await self._upkeep(self._steps.refresh)
 
     async def _drain(self) -> None:
         if self._in_flight:
             log.info("waiting for sends in flight", action="drain", in_flight=len(self._in_flight))
             await asyncio.wait(self._in_flight, timeout=self._limits.drain)
 
-    async def _close(self) -> None:
-        for task in self._in_flight:
-            task.cancel()
+    async def _close(self, timers: Sequence[asyncio.Task[None]]) -> None:
+        """What could not be drained is cancelled; then the session ends, after the last outcome that can be saved."""
+        if left := list(self._in_flight):
+            log.warning("sends are cut off", action="drain_over", in_flight=len(left))
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=LET_GO)
+        self._begin.cancel()
+        self._settle.cancel()
+        await self._end_session()
+        for timer in timers:
+            timer.cancel()
+        await asyncio.gather(*timers, return_exceptions=True)
         for channel in self._channels.values():
-            await channel.close()
-        session = self._session
+            try:
+                await channel.close()
+            except Exception:
+                log.exception("a channel did not close", action="close_failed", channel=channel.name)
+        for thread in (self._store, self._beats, self._upkeep):
+            thread.close()
+
+    async def _end_session(self) -> None:
+        """In the thread of the outcomes, behind them: what they do not settle is freed or called unknown."""
+        session = self._heartbeat.session
+        if session is None:
+            return
+        self._heartbeat.ending = True
         try:
-            returned = await self._store(lambda: self._steps.end_session(session))
-            log.info("delivery session ended", action="session_ended", session=session, returned=returned)
-        except StoreError as error:
+            returned = await self._store(partial(self._steps.end_session, session.id))
+            log.info("delivery session ended", action="session_ended", session=session.id, returned=returned)
+        except Exception as error:
             log.warning("the session is left to the sweep", action="session_left", error=str(error))
-        self._store_thread.shutdown(wait=True)
+
+
+def _is_refused(error: Exception) -> bool:
+    return isinstance(error, StoreError) and error.refused

@@ -16,9 +16,8 @@ import structlog
 from notifier.core.model import ChannelName, NotificationStatus
 from notifier.core.records import UnknownAttempt
 from notifier.core.twilio_codes import CALLBACK_STATUSES
-from notifier.engine import StoreCall
 from notifier.errors import DeliveryError, NotifierError
-from notifier.ports import Channel, Clock, Receipt, Store
+from notifier.ports import Channel, Clock, Receipt, Store, StoreCall
 from notifier.unit import CommitPoint
 
 log = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ notifier.acting, the slots in notifier.engine.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,7 +29,7 @@ from notifier import lookup
 from notifier.core import acceptance, order_flow, retrying
 from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, RecordAdapter, read
-from notifier.core.ids import AttemptId, EventId, SessionId, new_id
+from notifier.core.ids import AttemptId, EventId, NotificationId, SessionId, new_id
 from notifier.core.model import (
     AttemptOutcome,
     ChannelName,
@@ -43,10 +43,10 @@ from notifier.core.model import (
 from notifier.core.orders import Order
 from notifier.core.policy import TenantPolicy
 from notifier.core.records import Swept, UnknownAttempt, WorkerSession
-from notifier.engine import DEAD_AFTER, StoreCall
 from notifier.errors import DeliveryError, StoreError
+from notifier.heartbeat import DEAD_AFTER
 from notifier.planning import Planner
-from notifier.ports import Channel, Clock, Delivery, Hints, PolicySource, Receipt, Store
+from notifier.ports import Channel, Clock, Delivery, Hints, PolicySource, Receipt, Store, StoreCall, may_always_be_sent
 from notifier.preparing import Preparation
 from notifier.unit import CommitPoint, Writer
 
@@ -181,6 +181,18 @@ class Pipeline:
         with self.store.write(CommitPoint.SESSION_END) as tx:
             return tx.end_session(session, self.clock())
 
+    def free_unheld(self, session: SessionId, held: Collection[NotificationId]) -> int:
+        """Free what a living session claimed without knowing; returns how many."""
+        with self.store.write(CommitPoint.SESSION_END) as tx:
+            return tx.free_unheld(session, held, self.clock())
+
+    def next_due_in(self) -> float | None:
+        """Seconds until there will be more to claim without anything new happening; None = there will not."""
+        now = self.clock()
+        with self.store.read() as tx:
+            due = tx.next_due(now)
+        return None if due is None else (due - now).total_seconds()
+
     def claim(self, request: ClaimRequest) -> list[Claimed]:
         """Take due rows for a session."""
         with self.store.write(CommitPoint.CLAIM) as tx:
@@ -191,9 +203,11 @@ class Pipeline:
         with self.store.write(CommitPoint.ATTEMPT) as tx:
             return tx.save_attempts(attempts)
 
-    def prepare(self, claimed: Claimed, attempt_id: AttemptId) -> Delivery:
+    def prepare(
+        self, claimed: Claimed, attempt_id: AttemptId, check: Callable[[], None] = may_always_be_sent
+    ) -> Delivery:
         """Render and fill in what is never stored. Raises DeliveryError when that is not possible."""
-        return self.preparation.delivery(claimed, attempt_id, self.policies.current(), self.clock())
+        return self.preparation.delivery(claimed, attempt_id, self.policies.current(), self.clock(), check)
 
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement:
         """Return what an attempt came to."""
@@ -218,11 +232,21 @@ class Pipeline:
 
     # -- sweep ------------------------------------------------------------------------------------------------------
 
-    def sweep(self) -> Swept:
-        """Free what dead sessions held, expire what is past its life."""
+    def sessions(self) -> list[WorkerSession]:
+        """Those that are not buried, with their newest heartbeat."""
+        with self.store.read() as tx:
+            return tx.sessions()
+
+    def sweep(self, dead: Sequence[WorkerSession] | None = None) -> Swept:
+        """Free what dead sessions held, expire what is past its life.
+
+        Who watches the heartbeats names the dead (notifier.heartbeat); for others the time written in them decides.
+        """
         now = self.clock()
         with self.store.write(CommitPoint.SWEEP) as tx:
-            return tx.sweep(now, now - DEAD_AFTER)
+            if dead is None:
+                dead = [session for session in tx.sessions() if session.heartbeat_at < now - DEAD_AFTER]
+            return tx.sweep(now, dead)
 
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int:
         """Ask the provider about SMS whose answer was lost (P4). Returns how many were resolved."""

@@ -87,6 +87,10 @@ class EndpointTarget:
 Target = EmailTarget | SmsTarget | EndpointTarget
 
 
+def may_always_be_sent() -> None:
+    """The check of a delivery that belongs to no worker session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One try of one message, rendered, with live links filled in. Lives in memory only; its repr hides content."""
@@ -98,6 +102,9 @@ class Delivery:
     target: Target
     parts: Mapping[str, str]  #: "subject", "html", "text" · "text" · "payload"
     at: datetime
+    #: Raises TemporaryFailure when it must not go any more. Channels ask with the connection in hand, just before what
+    #: makes the receiver take it.
+    check: Callable[[], None] = may_always_be_sent
 
     def __repr__(self) -> str:
         return f"Delivery({self.channel} {self.notification_id} attempt {self.attempt_id})"
@@ -159,4 +166,5 @@ __all__ = [
     "Store",
     "StoreCall",
     "Target",
+    "may_always_be_sent",
 ]

@@ -20,7 +20,7 @@ from notifier.core.model import ChannelName, Claimed, Message
 from notifier.core.policy import Policy, TenantPolicy
 from notifier.core.rendering import Live, Templates
 from notifier.errors import LinkInvalid, PermanentFailure, RenderError
-from notifier.ports import Delivery, EmailTarget, EndpointTarget, SmsTarget, Target
+from notifier.ports import Delivery, EmailTarget, EndpointTarget, SmsTarget, Target, may_always_be_sent
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,14 @@ class Preparation:
     secret: Callable[[str], bytes]  #: resolves a secret reference; raises KeyError when it is not there
     on_fallback: Callable[[str, str], None]  #: told (kind, channel) when a template failed
 
-    def delivery(self, claimed: Claimed, attempt_id: AttemptId, policy: Policy, now: datetime) -> Delivery:
+    def delivery(
+        self,
+        claimed: Claimed,
+        attempt_id: AttemptId,
+        policy: Policy,
+        now: datetime,
+        check: Callable[[], None] = may_always_be_sent,
+    ) -> Delivery:
         """Return the message ready to send. Raises PermanentFailure when that will never be possible."""
         tenant = _tenant(claimed.tenant, policy)
         return Delivery(
@@ -55,6 +62,7 @@ class Preparation:
             target=self._target(claimed, attempt_id, tenant, now),
             parts=self.parts(claimed.message, tenant),
             at=now,
+            check=check,
         )
 
     def text(self, tenant: TenantId, message: Message, policy: Policy) -> str:

@@ -7,7 +7,7 @@ SQL (P11); the listed exceptions are claim, sweep and link look-up. No transacti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -164,6 +164,9 @@ class AdminReader(Protocol):
     def unrouted_since(self) -> datetime | None:
         """When the first of them was received; None = nothing waits."""
 
+    def next_due(self, now: datetime) -> datetime | None:
+        """When after now the next lane wakes up, because rows become due or its pause ends; None = none will."""
+
     def schema_version(self) -> str | None: ...
     def sessions(self) -> list[WorkerSession]: ...
 
@@ -243,11 +246,12 @@ class DeliveryWriter(Protocol):
         """Close attempts and move notifications, in bulk. A late outcome updates its own attempt, never a notification
         that has moved on."""
 
-    def sweep(self, now: datetime, dead_before: datetime) -> Swept:
-        """Bury dead sessions and free their rows; expire what is past its life."""
+    def sweep(self, now: datetime, dead: Sequence[WorkerSession]) -> Swept:
+        """Bury these sessions unless they have beaten since, free the rows of buried ones, expire what is past its
+        life."""
 
-    def next_due(self, now: datetime) -> datetime | None:
-        """When the earliest waiting row becomes due, over ready lanes."""
+    def free_unheld(self, session: SessionId, held: Collection[NotificationId], now: datetime) -> int:
+        """Free what the session claimed and does not hold. Returns how many."""
 
     def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None: ...
     def advance(self, attempt: AttemptId, status: NotificationStatus, code: str | None, now: datetime) -> bool:

@@ -98,13 +98,6 @@ class DeliveryWrites(ReceiptWrites):
             values = {"reason": item.reason or "refused", "created_at": item.finished_at}
             self.insert_new(suppressions, [dict(row._mapping) | values])
 
-    def next_due(self, now: datetime) -> datetime | None:
-        """When the earliest waiting row becomes due, over lanes that are not paused."""
-        query = select(func.min(lanes.c.next_due_at)).where(
-            or_(lanes.c.paused_until.is_(None), lanes.c.paused_until <= now)
-        )
-        return self.connection.execute(query).scalar_one_or_none()
-
 
 _NAME_ATTEMPT = Bulk(
     {"notification": Id(), "attempt": Id(), "holder": Id(), "nth": Integer()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -44,15 +44,24 @@ class SessionWrites(ReceiptWrites):
         self.connection.execute(workers.delete().where(workers.c.id == session))
         return freed
 
-    def sweep(self, now: datetime, dead_before: datetime) -> Swept:
-        """Bury dead sessions, free their rows, expire what is past its life. Bounded; two at once do no harm."""
-        query = select(workers.c.id).where(workers.c.heartbeat_at < dead_before)
-        dead = [SessionId(found) for found in self.connection.execute(self.locked(query, skip=True)).scalars()]
-        if dead:
-            # Gone first: from here on its heartbeat fails and it sends nothing more.
-            self.connection.execute(workers.delete().where(workers.c.id.in_(dead)))
+    def free_unheld(self, session: SessionId, held: Collection[NotificationId], now: datetime) -> int:
+        """Free what the session claimed and does not know of (the answer to a claim got lost); returns how many."""
+        mine = (notifications.c.status == NotificationStatus.CLAIMED, notifications.c.claimed_by == session)
+        claimed = self.connection.execute(select(notifications.c.id).where(*mine)).scalars()
+        freed = [self._free(notifications.c.id.in_(some), now) for some in chunks(sorted(set(claimed) - set(held)))]
+        return sum(untouched + begun for untouched, begun in freed)
+
+    def sweep(self, now: datetime, dead: Sequence[WorkerSession]) -> Swept:
+        """Bury these sessions if their heartbeat still is the one given, free rows of buried ones, expire what is past
+        its life. Bounded; two at once do no harm."""
+        # Gone first: from here on its heartbeat fails and it sends nothing more.
+        buried = sum(self._bury(session) for session in sorted(dead, key=lambda session: session.id))
         freed, unknown = self._free(notifications.c.claimed_by.in_(self._gone()), now)
-        return Swept(len(dead), freed, unknown, self._expire(now))
+        return Swept(buried, freed, unknown, self._expire(now))
+
+    def _bury(self, session: WorkerSession) -> int:
+        same = and_(workers.c.id == session.id, workers.c.heartbeat_at == session.heartbeat_at)
+        return self.connection.execute(workers.delete().where(same)).rowcount
 
     def _gone(self) -> list[str]:
         """Buried sessions that still hold rows. Named, so that a row claimed anew meanwhile is never meant."""

@@ -17,8 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
 from notifier.core.records import LaneStats
-from notifier.engine import DEAD_AFTER
 from notifier.errors import StoreError
+from notifier.heartbeat import DEAD_AFTER
 from notifier.ports import Clock, Store
 from notifier.web.problems import PROBLEM, problem
 from notifier.web.security import Proxies

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from notifier import engine as engine_module
+from notifier import heartbeat
 from notifier.core.ids import (
     AttemptId,
     EventId,
@@ -92,6 +93,16 @@ class Steps:
         self.story += [("claimed", row.id) for row in rows]
         return rows
 
+    def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int:
+        self.story.append(("unheld", held))
+        return 0
+
+    def next_due_in(self) -> float | None:
+        return None
+
+    def sessions(self) -> list[WorkerSession]:
+        return []
+
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         if self.store_away:
             self.store_away -= 1
@@ -99,9 +110,9 @@ class Steps:
         self.story += [("begun", attempt.notification_id) for attempt in attempts]
         return frozenset(a.id for a in attempts if a.notification_id not in self.refused)
 
-    def prepare(self, row: Claimed, attempt_id: AttemptId) -> Delivery:
+    def prepare(self, row: Claimed, attempt_id: AttemptId, check: Callable[[], None]) -> Delivery:
         target = EmailTarget(row.address, "x@example.com")
-        return Delivery(attempt_id, row.id, row.tenant, row.channel, target, {"text": "hello"}, row.created_at)
+        return Delivery(attempt_id, row.id, row.tenant, row.channel, target, {"text": "hello"}, row.created_at, check)
 
     def outcome(self, row: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement:
         if isinstance(result, Receipt):
@@ -121,7 +132,7 @@ class Steps:
             raise StoreError("away")
         self.story += [("settled", (item.notification_id, item.outcome, item.reason)) for item in settlements]
 
-    def sweep(self) -> Swept:
+    def sweep(self, dead: Sequence[WorkerSession]) -> Swept:
         return Swept()
 
     def route_left(self) -> int:
@@ -254,7 +265,7 @@ def test_a_bug_around_a_send_ends_the_session_so_that_its_rows_are_freed_p1() ->
 def test_a_message_that_cannot_be_prepared_is_tried_again_p12() -> None:
     steps, channel = Steps(1), Mailbox()
 
-    def prepare(row: Claimed, attempt_id: AttemptId) -> Delivery:
+    def prepare(row: Claimed, attempt_id: AttemptId, check: Callable[[], None]) -> Delivery:
         raise KeyError("bug")
 
     steps.prepare = prepare  # type: ignore[method-assign]
@@ -264,7 +275,7 @@ def test_a_message_that_cannot_be_prepared_is_tried_again_p12() -> None:
 
 
 def test_a_session_that_missed_its_heartbeat_sends_nothing_more_p4(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "FENCE_AFTER", -1.0)
+    monkeypatch.setattr(heartbeat, "FENCE_AFTER", -1.0)
     steps, channel = Steps(3), Mailbox()
     with pytest.raises(TimeoutError):
         run_briefly(steps, channel)
@@ -311,5 +322,5 @@ def test_a_hint_from_another_thread_is_heard_at_once(monkeypatch: pytest.MonkeyP
 
 
 def test_fencing_leaves_time_before_others_take_over() -> None:
-    assert timedelta(seconds=engine_module.FENCE_AFTER) < engine_module.DEAD_AFTER
-    assert engine_module.HEARTBEAT * 3 < engine_module.FENCE_AFTER
+    assert timedelta(seconds=heartbeat.FENCE_AFTER) < heartbeat.DEAD_AFTER
+    assert heartbeat.HEARTBEAT * 3 < heartbeat.FENCE_AFTER

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notifier import engine as engine_module
+from notifier import heartbeat
 from notifier.core.ids import SessionId, new_id
 from notifier.core.model import ChannelName, ClaimRequest
 from notifier.core.records import WorkerSession
@@ -133,10 +134,11 @@ def test_an_engine_takes_over_from_one_that_was_killed_p1_p3(
 ) -> None:
     """No hint, no broker: the sweep's own timer finds it."""
     monkeypatch.setattr(engine_module, "SWEEP_EVERY", 0.05)
+    monkeypatch.setattr(heartbeat, "DEAD_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(engine_module, "HEARTBEAT", 0.05)
     fill(pipe, 5)
     killed = SessionId(new_id())
-    long_ago = now() - 2 * engine_module.DEAD_AFTER
-    pipe.start_session(WorkerSession(killed, "elsewhere", 1, long_ago, long_ago))
+    pipe.start_session(WorkerSession(killed, "elsewhere", 1, now(), now() + timedelta(days=1)))  # its clock is wrong
     assert len(pipe.claim(ClaimRequest(killed, 10, 10, (EMAIL,)))) == 5
     mail = FakeChannel()
     run(pipe, [mail], lambda: statuses(store, channel="email").count("sent") == 5)

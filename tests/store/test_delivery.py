@@ -199,7 +199,7 @@ def test_a_paused_lane_rests_until_its_time(store: SqlStore) -> None:
     lane = LaneId(row(store, notifications, item.id).lane_id)
     with store.write() as tx:
         tx.pause_lane(lane, NOW + 10 * SECOND, "rate_limited")
-        assert tx.next_due(NOW) is None
+        assert tx.next_due(NOW) == NOW + 10 * SECOND
     assert claim(store) == []
     assert len(claim(store, now=NOW + 10 * SECOND)) == 1
 
@@ -209,7 +209,6 @@ def test_a_lane_knows_when_it_is_due_next(store: SqlStore) -> None:
     fill(store, 2)
     fill(store, 1, due_at=later)
     claimed = claim(store, 1)
-    assert next_due(store) == NOW - SECOND + timedelta(microseconds=1)
     claim(store)
     assert next_due(store) == later
     attempt = begin(store, claimed[0])
@@ -223,7 +222,7 @@ def test_a_lane_knows_when_it_is_due_next(store: SqlStore) -> None:
 
 def next_due(store: SqlStore) -> datetime | None:
     """When the earliest lane wakes up."""
-    with store.write() as tx:
+    with store.read() as tx:
         return tx.next_due(NOW)
 
 
@@ -301,7 +300,7 @@ def test_a_late_outcome_touches_its_own_attempt_only(store: SqlStore) -> None:
     assert attempt
     start(store, SessionId("second"), NOW + 60 * SECOND)
     with store.write() as tx:
-        tx.sweep(NOW + 60 * SECOND, NOW + 50 * SECOND)
+        tx.sweep(NOW + 60 * SECOND, [session for session in tx.sessions() if session.id == SESSION])
     [taken] = claim(store, now=NOW + 60 * SECOND, session=SessionId("second"))
     assert taken.last_outcome is AttemptOutcome.UNKNOWN
     settle(store, outcome(held, attempt, status=NotificationStatus.FAILED, outcome=AttemptOutcome.REFUSED))

@@ -44,7 +44,7 @@ def sessions(store: SqlStore) -> None:
 def sweep(store: SqlStore, now: datetime = LATER) -> Swept:
     """Look for the dead."""
     with store.write() as tx:
-        return tx.sweep(now, now - 10 * SECOND)
+        return tx.sweep(now, [session for session in tx.sessions() if session.heartbeat_at < now - 10 * SECOND])
 
 
 def held(store: SqlStore, channel: ChannelName = ChannelName.EMAIL) -> Claimed:
