@@ -174,6 +174,9 @@ def fill(made: System, make: Maker, count: int) -> None:
 def backlog(stage: Stage, workload: str, count: int) -> str:
     """Name of a database in which that many deliveries wait; copy it (Stage.copy) to use it up."""
     name = f"backlog_{workload}_{count}"
+    if name in stage.backlogs:
+        return name
+    stage.backlogs.add(name)
     administer(stage.postgres, f"CREATE DATABASE {name} TEMPLATE template0")
     migrate(stage.database_url(name))
     made = system(stage, stage.database_url(name))

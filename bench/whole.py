@@ -1,0 +1,169 @@
+"""The whole system as processes: web, intake worker, delivery worker, beat, over the stage's database and broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from sqlalchemy import text
+
+from bench.machine import usage
+from bench.stage import Stage, wait_for
+from bench.workload import SOURCE, Event, configuration, furnish, system
+from notifier.core.ids import TenantId
+from notifier.core.keys import make_api_key
+from notifier.core.policy_file import parse
+from notifier.core.records import ApiKey
+from notifier.store import migrate
+from notifier.unit import CommitPoint
+from tests.peers.postgres import administer
+from tests.peers.process import find_free_port
+
+AT_ONCE = 64  #: requests under way
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Events of one tenant, posted together, at a moment of the schedule (seconds)."""
+
+    at: float
+    tenant: str
+    events: tuple[Event, ...]
+
+
+@dataclass
+class Whole:
+    """What runs."""
+
+    stage: Stage
+    database_url: str
+    url: str
+    keys: Mapping[str, str]  #: API key by tenant
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def post(self, postings: Sequence[Posting]) -> dict[str, float]:
+        """Post each at its time; returns the monotonic time at which each event's request was begun, by event id."""
+        return asyncio.run(self._post(postings))
+
+    async def _post(self, postings: Sequence[Posting]) -> dict[str, float]:
+        begun: dict[str, float] = {}
+        room = asyncio.Semaphore(AT_ONCE)
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+            start = time.monotonic()
+            for posting in postings:
+                await asyncio.sleep(max(0.0, start + posting.at - time.monotonic()))
+                await room.acquire()
+                tasks.create_task(self._one(session, posting, begun, room))
+        return begun
+
+    async def _one(
+        self, session: aiohttp.ClientSession, posting: Posting, begun: dict[str, float], room: asyncio.Semaphore
+    ) -> None:
+        single = len(posting.events) == 1
+        body = json.dumps(posting.events[0] if single else posting.events)
+        kind = "application/cloudevents+json" if single else "application/cloudevents-batch+json"
+        headers = {"authorization": f"Bearer {self.keys[posting.tenant]}", "content-type": kind}
+        at = time.monotonic()
+        begun.update((f"{posting.tenant} {event['id']}", at) for event in posting.events)
+        try:
+            async with session.post(f"{self.url}/v1/events", data=body, headers=headers) as answer:
+                assert answer.status < 300, await answer.text()
+        finally:
+            room.release()
+
+    def handovers(self, begun: Mapping[str, float], paths: str = "") -> dict[str, float]:
+        """Seconds from the request to the first byte at the sink, by event id; events that did not arrive are left out.
+
+        The request's begin stands for the accept commit, which follows it: what is told is never too short.
+        """
+        named: dict[str, str] = {}
+        made = system(self.stage, self.database_url)
+        query = text("SELECT n.id, e.tenant, e.source_id FROM notifications n JOIN events e ON e.id = n.event_id")
+        with made.store.engine.connect() as connection:
+            named.update((row.id, f"{row.tenant} {row.source_id}") for row in connection.execute(query))
+        made.store.close()
+        found: dict[str, float] = {}
+        for arrival, at in self.stage.sink.arrivals():
+            path, _, notification = arrival.partition(" ")
+            event = named.get(notification, "")
+            if path.startswith(paths) and event in begun and event not in found:
+                found[event] = at - begun[event]
+        return found
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds of every part so far."""
+        pids = {**self.pids, "postgres": self.stage.postgres_pid, "broker": self.stage.broker_pid}
+        return {name: usage(pid).cpu for name, pid in pids.items()}
+
+
+@contextmanager
+def whole(stage: Stage, policy: str = "", workers: int = 1) -> Iterator[Whole]:
+    """Start everything on an empty database with that configuration."""
+    with ExitStack() as stack:
+        database_url = stack.enter_context(_empty(stage))
+        keys = _configure(stage, database_url, policy or configuration(stage.sink.url()))
+        environment, port = stage.environment(database_url), find_free_port()
+        made = Whole(stage, database_url, f"http://127.0.0.1:{port}", keys)
+
+        def start(name: str, *command: str, port: int | None = None) -> None:
+            words = (sys.executable, "-m", "notifier", *command)
+            process = stack.enter_context(stage.process(name, *words, environment=environment, port=port))
+            made.pids[name] = process.pid
+
+        start("intake", "worker", "intake")
+        for number in range(workers):
+            start(f"deliver {number + 1}", "worker", "deliver")
+        start("beat", "beat")
+        start("web", "web", "--port", str(port), port=port)
+        stage.sink.reset()
+        _warm(made)
+        yield made
+
+
+@contextmanager
+def _empty(stage: Stage) -> Iterator[str]:
+    name = f"whole_{next(stage.numbers)}"
+    administer(stage.postgres, f"CREATE DATABASE {name} TEMPLATE template0")
+    migrate(stage.database_url(name))
+    try:
+        yield stage.database_url(name)
+    finally:
+        administer(stage.postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _configure(stage: Stage, database_url: str, policy: str) -> dict[str, str]:
+    made = system(stage, database_url)
+    furnish(stage, made, policy)
+    keys = {}
+    for tenant in parse(policy, "notifier.toml").tenants:
+        key = make_api_key()
+        keys[str(tenant)] = key.plaintext
+        rights = ApiKey(
+            key.id, TenantId(tenant), "bench", key.secret_hash, (SOURCE,), ("coolr.*",), False, False, made.clock()
+        )
+        with made.store.write(CommitPoint.ADMIN) as tx:
+            tx.save_api_key(rights)
+    made.store.close()
+    return keys
+
+
+def _warm(made: Whole) -> None:
+    """Every part has worked once before anything is measured."""
+    from bench.workload import picture
+
+    tenant = next(iter(made.keys))
+    made.post([Posting(0.1 * n, tenant, ({**picture(n), "id": f"warm-{n}"},)) for n in range(10)])
+    assert wait_for(made.stage.sink, 10, 60)[0] >= 10, "the whole system delivered nothing"
+    made.stage.sink.reset()
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))] if ordered else float("nan")
