@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table
+from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Select, Table, Text, any_, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
+
+from notifier.store.rowsets import IGNORE, replacing, rowset
 
 Item = TypeVar("Item")
 MOST_VALUES = 400  #: values in one IN list, below SQLite's limit of parameters
@@ -22,9 +25,18 @@ class Base:
         """Whether this is PostgreSQL (else SQLite)."""
         return self.connection.dialect.name == "postgresql"
 
+    def _insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert; a row that exists already is an error."""
+        if rows and self.on_postgresql:
+            self._insert_rowset(table, rows)
+        elif rows:
+            self.connection.execute(table.insert(), list(rows))
+
     def insert_new(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert; rows that exist already (any unique key) are left alone."""
-        if rows:
+        if len(rows) > 1 and self.on_postgresql:
+            self._insert_rowset(table, rows, IGNORE)
+        elif rows:
             insert = postgresql.insert if self.on_postgresql else sqlite.insert
             self.connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
 
@@ -35,6 +47,24 @@ class Base:
         insert = (postgresql.insert if self.on_postgresql else sqlite.insert)(table)
         rest = {name: insert.excluded[name] for name in rows[0] if name not in key}
         self.connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=rest), list(rows))
+
+    def _upsert_each(self, table: Table, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
+        """Insert or replace rows of which no two have the same key."""
+        if rows and self.on_postgresql:
+            self._insert_rowset(table, rows, replacing(list(rows[0]), key))
+        else:
+            self.upsert(table, rows, key)
+
+    def _insert_rowset(self, table: Table, rows: Sequence[Mapping[str, Any]], tail: str = "") -> None:
+        made = rowset(self.connection.dialect, table, list(rows[0]), tail)
+        self.connection.exec_driver_sql(made.statement, made.parameters(rows))
+
+    def _one_of(self, column: Column[str], values: Sequence[str]) -> ColumnElement[bool]:
+        """The column is one of these texts: one statement, however many there are."""
+        if self.on_postgresql:
+            return column == any_(literal(list(values), ARRAY(Text)))
+        given = func.json_each(literal(json.dumps(list(values)))).table_valued("value")
+        return column.in_(select(given.c.value))
 
     def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
         """Lock the rows read (PostgreSQL); SQLite's writing transaction is alone already.

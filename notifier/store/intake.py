@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import text
-
 from notifier.core.ids import EventId, TenantId
 from notifier.core.model import Event
 from notifier.core.records import QuarantineEntry, SubjectState
 from notifier.store.reads import EventReads
 from notifier.store.rows import event_row
 from notifier.store.tables import events, quarantine, subjects
+
+#: In the order of the array, so that two transactions cannot deadlock.
+LOCK_ALL = "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key"
 
 
 class IntakeWrites(EventReads):
@@ -24,8 +25,8 @@ class IntakeWrites(EventReads):
         wanted = sorted(set(names))
         if self.on_postgresql:
             # A row that does not exist cannot be locked: an advisory lock per name serialises its creation too.
-            for name in wanted:
-                self.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(tenant, name)})
+            keys = sorted(_lock_key(tenant, name) for name in wanted)
+            self.connection.exec_driver_sql(LOCK_ALL, {"keys": keys})
         return self.subject_states(tenant, wanted)
 
     def save_subjects(self, states: Sequence[SubjectState]) -> None:
@@ -40,12 +41,11 @@ class IntakeWrites(EventReads):
             }
             for state in states
         ]
-        self.upsert(subjects, rows, ["tenant", "subject"])
+        self._upsert_each(subjects, rows, ["tenant", "subject"])
 
     def save_events(self, new: Sequence[Event]) -> None:
         """Insert accepted events."""
-        if new:
-            self.connection.execute(events.insert(), [event_row(event) for event in new])
+        self._insert(events, [event_row(event) for event in new])
 
     def save_quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
         """Keep invalid events; what is kept already stays as it is."""

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select
 
 from notifier.core.acceptance import storable
 from notifier.core.addresses import mask
 from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.model import ChannelName, Event, Message, NotificationStatus
 from notifier.core.records import QuarantineEntry, SubjectState
-from notifier.store.base import Base, chunks
+from notifier.core.switches import SWITCHED_OFF, Switch, stopped_by
 from notifier.store.rows import event_from, message_from
+from notifier.store.switches import SwitchReads
 from notifier.store.tables import (
     attempts,
     decisions,
@@ -144,7 +145,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-class EventReads(Base):
+class EventReads(SwitchReads):
     """Events and what became of them."""
 
     def event(self, tenant: TenantId, event_id: EventId) -> Event | None:
@@ -168,22 +169,24 @@ class EventReads(Base):
     ) -> dict[tuple[str, str], tuple[EventId, str]]:
         """(source, source id) → (event id, content hash) of what was accepted before."""
         found: dict[tuple[str, str], tuple[EventId, str]] = {}
-        for some in chunks(list(dict.fromkeys(keys)), 200):
-            query = select(events.c.source, events.c.source_id, events.c.id, events.c.content_hash).where(
-                events.c.tenant == tenant, tuple_(events.c.source, events.c.source_id).in_(some)
+        by_source: dict[str, dict[str, None]] = {}
+        for source, source_id in keys:
+            by_source.setdefault(source, {})[source_id] = None
+        for source, ids in by_source.items():
+            query = select(events.c.source_id, events.c.id, events.c.content_hash).where(
+                events.c.tenant == tenant, events.c.source == source, self._one_of(events.c.source_id, list(ids))
             )
-            for source, source_id, event_id, content_hash in self.connection.execute(query):
+            for source_id, event_id, content_hash in self.connection.execute(query):
                 found[source, source_id] = (EventId(event_id), content_hash)
         return found
 
     def subject_states(self, tenant: TenantId, names: Sequence[str]) -> dict[str, SubjectState]:
         """Last state and sequence of these subjects."""
-        found: dict[str, SubjectState] = {}
-        for some in chunks(list(names)):
-            query = select(subjects).where(subjects.c.tenant == tenant, subjects.c.subject.in_(some))
-            for row in self.connection.execute(query):
-                found[row.subject] = SubjectState(tenant, row.subject, row.source, row.sequence, row.state)
-        return found
+        query = select(subjects).where(subjects.c.tenant == tenant, self._one_of(subjects.c.subject, names))
+        return {
+            row.subject: SubjectState(tenant, row.subject, row.source, row.sequence, row.state)
+            for row in self.connection.execute(query)
+        }
 
     def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
         """For the operator: by our id, or the newest with the sender's id."""
@@ -203,7 +206,8 @@ class EventReads(Base):
         query = select(*(listed.c[name] for name in names)).where(*conditions)
         key = "code" if listed is outlets else "id"  # makes the order whole, so that pages do not overlap
         query = query.order_by(listed.c[order].desc(), listed.c[key].desc()).offset(start).limit(limit)
-        return [shown(row) for row in self.connection.execute(query).mappings()], int(total)
+        rows: list[Mapping[str, Any]] = [shown(row) for row in self.connection.execute(query).mappings()]
+        return self._with_stops(tenant, rows) if listed is notifications else rows, int(total)
 
     def timeline(self, tenant: TenantId, event_id: EventId) -> list[Mapping[str, Any]]:
         """Notifications of an event with their attempts."""
@@ -211,7 +215,12 @@ class EventReads(Base):
             notifications.c.tenant == tenant, notifications.c.event_id == event_id
         )
         rows = [shown(row) for row in self.connection.execute(query.order_by(notifications.c.id)).mappings()]
-        return [{**row, "attempts": self._attempts(tenant, row["id"])} for row in rows]
+        return [{**row, "attempts": self._attempts(tenant, row["id"])} for row in self._with_stops(tenant, rows)]
+
+    def _with_stops(self, tenant: TenantId, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """What waits because of a switch says so: a lane that is off does not change its rows."""
+        off = self.switches()
+        return [{**row, "reason": SWITCHED_OFF} if _is_stopped(off, tenant, row) else row for row in rows]
 
     def frozen_messages(self, tenant: TenantId, event_id: EventId) -> list[tuple[Mapping[str, Any], Message]]:
         """Notifications of an event, each with its frozen message."""
@@ -246,6 +255,11 @@ class EventReads(Base):
         query = select(quarantine).where(quarantine.c.tenant == tenant, quarantine.c.id == entry_id)
         row = self.connection.execute(query).mappings().one_or_none()
         return None if row is None else QuarantineEntry(**row)
+
+
+def _is_stopped(off: Sequence[Switch], tenant: TenantId, row: Mapping[str, Any]) -> bool:
+    waits = row["status"] == NotificationStatus.DUE
+    return waits and stopped_by(off, tenant, ChannelName(row["channel"]), row["kind"], row["address"]) is not None
 
 
 def shown(row: RowMapping) -> dict[str, Any]:
