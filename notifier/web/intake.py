@@ -24,25 +24,26 @@ from notifier.core.decode import decode_json, gunzip_capped
 from notifier.core.events import MOST_BODY, RawItem, item_of, items_of
 from notifier.core.model import Credential
 from notifier.errors import EventError
+from notifier.web.gathering import Accept, Gathering
 from notifier.web.problems import PROBLEM, problem
 
 MOST_BYTES = 10_000_000  #: of a body as sent
 MOST_DECODED = 20_000_000  #: of a body decompressed
 MOST_EVENTS = 1000
 BODY_SECONDS = 30.0  #: in which a body has to be here; a server waits for ever otherwise
+SMALL = 16_384  #: bytes of a body that is read at once and accepted together with others
 BODIES_AT_ONCE = 4  #: read into values at the same time per process, so that memory has a bound
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 JSON = "application/json"
 _ATTRIBUTE = re.compile(r"ce-[a-z0-9]+")
 
-Accept = Callable[[Sequence[RawItem], Credential], list[Answer]]
-
 
 def create_router(accept: Accept, credential: Callable[..., Any], *, body_seconds: float = BODY_SECONDS) -> APIRouter:
     """Return the route; `accept` is the pipeline's, `credential` the authenticating dependency."""
     router = APIRouter(prefix="/v1", tags=["events in"])
     places = asyncio.Semaphore(BODIES_AT_ONCE)
+    gathering = Gathering(accept)
 
     @router.post(
         "/events",
@@ -58,6 +59,9 @@ def create_router(accept: Accept, credential: Callable[..., Any], *, body_second
         same facts.
         """
         sent = await _body(request, body_seconds)
+        if len(sent) <= SMALL and "content-encoding" not in request.headers:
+            items, single = _items(request, sent)  # less work than handing it to a thread
+            return _answer(await gathering.accept(items, key), single=single)
         async with places:
             return await run_in_threadpool(_take, request, sent, accept, key)
 
@@ -65,20 +69,13 @@ def create_router(accept: Accept, credential: Callable[..., Any], *, body_second
 
 
 def _take(request: Request, sent: bytes, accept: Accept, key: Credential) -> JSONResponse:
-    raw = _decompressed(request, sent)
-    try:
-        items, single = _items(request, raw)
-    except EventError as error:
-        # A body that is no list of events at all is kept too, as one entry: its sender is known.
-        item = RawItem(None, raw[:MOST_BODY].decode("utf-8", "replace"), error)
-        return _refused(accept([item], key)[0])
-    answers = accept(items, key)
+    items, single = _items(request, _decompressed(request, sent))
+    return _answer(accept(items, key), single=single)
+
+
+def _answer(answers: Sequence[Answer], *, single: bool) -> JSONResponse:
     if single and answers[0].status in (AnswerStatus.REJECTED, AnswerStatus.CONFLICT):
         return _refused(answers[0])
-    return _answer(answers)
-
-
-def _answer(answers: Sequence[Answer]) -> JSONResponse:
     counts = Counter(answer.status.value for answer in answers)
     totals = {status.value: counts[status.value] for status in AnswerStatus}
     return JSONResponse({**totals, "results": [answer.facts() for answer in answers]}, 202)
@@ -125,7 +122,17 @@ def _decompressed(request: Request, sent: bytes) -> bytes:
 
 
 def _items(request: Request, raw: bytes) -> tuple[list[RawItem], bool]:
-    """The events of a body, and whether it is a single one. Raises EventError, HTTPException."""
+    """The events of a body, and whether it is a single one. Raises HTTPException.
+
+    A body that is no list of events at all is kept too, as one entry: its sender is known.
+    """
+    try:
+        return _events(request, raw)
+    except EventError as error:
+        return [RawItem(None, raw[:MOST_BODY].decode("utf-8", "replace"), error)], True
+
+
+def _events(request: Request, raw: bytes) -> tuple[list[RawItem], bool]:
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if not kind.startswith("application/cloudevents") and any(name.startswith("ce-") for name in request.headers):
         if kind != JSON:
