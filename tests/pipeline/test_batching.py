@@ -41,3 +41,41 @@ def test_a_failed_flush_fails_its_own_waiters_only() -> None:
         return await batcher.add("good")
 
     assert asyncio.run(run()) == "good"
+
+
+def test_under_load_flushes_keep_a_distance_so_that_each_carries_many() -> None:
+    sizes: list[int] = []
+
+    async def commit(items: Sequence[int]) -> Sequence[None]:
+        sizes.append(len(items))
+        return [None] * len(items)
+
+    async def main() -> None:
+        batcher = Batcher[int, None](commit, apart=0.2, enough=1000)
+        await batcher.add(0)  # an idle system waits for nothing
+        assert sizes == [1]
+        await asyncio.gather(*(_later(batcher, 0.005 * number) for number in range(10)))
+
+    asyncio.run(main())
+    assert sizes == [1, 10]
+
+
+def test_enough_together_end_the_wait() -> None:
+    sizes: list[int] = []
+
+    async def commit(items: Sequence[int]) -> Sequence[None]:
+        sizes.append(len(items))
+        return [None] * len(items)
+
+    async def main() -> None:
+        batcher = Batcher[int, None](commit, apart=60, enough=3)
+        await batcher.add(0)
+        await asyncio.gather(*(_later(batcher, 0.005 * number) for number in range(3)))
+
+    asyncio.run(main())
+    assert sizes == [1, 3]
+
+
+async def _later(batcher: Batcher[int, None], seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await batcher.add(1)
