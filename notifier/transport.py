@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,16 +143,24 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """`call` in httpx's words, for those who hold an httpx.Request."""
         headers = [(name, value) for name, value in request.headers.items() if name.lower() != "host"]
-        answer = await self.call(request.method, str(request.url), headers, request.read())
+        check = request.extensions.get("check", lambda: None)
+        answer = await self.call(request.method, str(request.url), headers, request.read(), check)
         return httpx.Response(answer.status, headers=_kept(answer.headers), content=answer.body)
 
-    async def call(self, method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Answer:
+    async def call(
+        self,
+        method: str,
+        url: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes = b"",
+        check: Callable[[], None] = lambda: None,
+    ) -> Answer:
         """Send and return the answer with at most `most_body` bytes of its body, fewer when the body is cut.
 
         Raises TemporaryFailure without a code (nothing was written), OutcomeUnknown (written, no answer) or
-        PermanentFailure (an address that is never dialled).
+        PermanentFailure (an address that is never dialled); or what `check` raises, with the connection in hand.
         """
-        progress = _Progress()
+        progress = _Progress(check)
         try:
             target = self._target(url)
             async with self._open().request(
@@ -244,15 +252,17 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
 @dataclass(slots=True)
 class _Progress:
+    check: Callable[[], None]  #: raises when the request must not go any more
     written: bool = False
 
 
 def _tracing() -> TraceConfig:
-    """Marks a request as written when its headers went out: from then on the receiver may have it."""
+    """Called with the connection in hand, just before the first byte: from then on the receiver may have it."""
     trace = TraceConfig()
 
     async def written(_: Any, context: Any, __: Any) -> None:
         if context.trace_request_ctx is not None:
+            context.trace_request_ctx.check()
             context.trace_request_ctx.written = True
 
     trace.on_request_headers_sent.append(written)

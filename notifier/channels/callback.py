@@ -56,7 +56,7 @@ class CallbackChannel:
     async def send(self, delivery: Delivery) -> Receipt:
         """Post once. Raises DeliveryError subclasses."""
         target, headers, body = build(delivery)
-        answer = await self._transport.call("POST", target.url, headers, body)
+        answer = await self._transport.call("POST", target.url, headers, body, delivery.check)
         return classify(answer, delivery.at)
 
 

@@ -75,6 +75,7 @@ class EmailChannel:
                 self._pool.mail_from(mail.sender) as client,
             ):
                 await client.rcpt(mail.recipient)
+                delivery.check()
                 progress.in_data = True
                 limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_data)
                 answer = await client.data(mail.content)

@@ -77,12 +77,12 @@ class SmsChannel:
         """Create the message once; without the status call-back when Twilio does not accept its address."""
         form = build(delivery)
         try:
-            return classify(await self._post(form), delivery.at)
+            return classify(await self._post(form, delivery.check), delivery.at)
         except PermanentFailure as error:
             if error.code != BAD_CALLBACK or "StatusCallback" not in form:
                 raise
         plain = {name: value for name, value in form.items() if name != "StatusCallback"}
-        return classify(await self._post(plain), delivery.at)
+        return classify(await self._post(plain, delivery.check), delivery.at)
 
     async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
         """Return the receipt of a message to that number with that body created since, if Twilio has one.
@@ -103,8 +103,9 @@ class SmsChannel:
             raise TemporaryFailure("look_up", "Twilio lists more messages to this number than are read")
         return Receipt(provider_id=match.get("sid"), detail=match.get("status")) if match else None
 
-    async def _post(self, form: Mapping[str, str]) -> httpx.Response:
+    async def _post(self, form: Mapping[str, str], check: Callable[[], None]) -> httpx.Response:
         request = self._request("POST", self._url, urlencode(form).encode())
+        request.extensions["check"] = check
         return await self._transport.handle_async_request(request)
 
     def _request(self, method: str, url: str, body: bytes | None = None) -> httpx.Request:

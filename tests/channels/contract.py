@@ -10,7 +10,7 @@ import asyncio
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -151,6 +151,30 @@ class ChannelContract(ABC):
         assert results
         assert [type(result) for [result] in results] == [PermanentFailure] * len(results)
         assert seen == []
+
+    def test_what_must_not_go_any_more_is_held_back_with_the_connection_in_hand_p4(self) -> None:
+        """Its session missed the heartbeat while it waited for the connection."""
+        seen: list[bytes] = []
+        fenced = TemporaryFailure("fenced")
+        play = self.handler(self.answers[0][0], seen)
+
+        def check() -> None:
+            raise fenced
+
+        async def main() -> list[Result]:
+            connected = asyncio.Event()
+
+            async def watching(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                connected.set()
+                await play(reader, writer)
+
+            async with serving(watching) as port:
+                results = await send(self.channel(port), replace(self.delivery(port), check=check))
+                await asyncio.wait_for(connected.wait(), 5)
+                return results
+
+        assert asyncio.run(main()) == [fenced]
+        assert list(self.identity(seen)) == []
 
     def test_another_try_is_recognisable_p4(self) -> None:
         seen: list[bytes] = []
