@@ -15,13 +15,14 @@ import uvloop
 from celery import bootsteps
 
 from notifier.engine import Engine
-from notifier.errors import ConfigError
+from notifier.errors import ConfigError, StoreError
 from notifier.worker import current
 from notifier.worker.app import DELIVER, app
 
 log = structlog.get_logger(__name__)
 
 RESTART_AFTER = 1.0  #: seconds between a crash of the loop and its new start
+SETTLING = 12.0  #: seconds after the drain: the last outcomes and the session's end, with SQLite's patience of 10 s
 _running: Engine | None = None
 
 
@@ -46,13 +47,17 @@ class EngineThread(threading.Thread):
         while not self._stopping.is_set():
             try:
                 self._engine = _running = current.system().new_engine()
-                if self._stopping.is_set():
-                    return
+                if self._stopping.is_set():  # stop() came before there was an engine to be told
+                    break
                 uvloop.run(self._engine.run())
             except ConfigError as error:
                 log.error("the delivery engine cannot start", action="engine_config", error=str(error))
+            except StoreError as error:
+                log.warning("the store is away; the delivery engine waits", action="store_away", error=str(error))
             except Exception:
                 log.exception("the delivery engine crashed; starting it again", action="engine_crashed")
+            finally:
+                _running = None
             self._stopping.wait(RESTART_AFTER)
 
     def stop(self, patience: float) -> None:
@@ -87,7 +92,7 @@ class DeliveryEngineStep(bootsteps.StartStopStep):
         """Called on warm shutdown (SIGTERM)."""
         if self.thread is not None:
             began = time.monotonic()
-            self.thread.stop(current.system().drain_seconds + 5)
+            self.thread.stop(current.system().drain_seconds + SETTLING)
             log.info("delivery engine drained", action="engine_drained", seconds=round(time.monotonic() - began, 2))
             self.thread = None
 
