@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Text, exists, func, literal, or_, select
+from sqlalchemy import Integer, Text, and_, exists, func, literal, or_, select
 
 from notifier.core.ids import (
     AttemptId,
@@ -64,7 +64,7 @@ class DeliveryWrites(ReceiptWrites):
     # -- settle -------------------------------------------------------------------------------------------------------
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Close attempts and move notifications. A late outcome updates its own attempt only."""
+        """Close attempts and move notifications. A late outcome never moves one that was tried again."""
         if not settlements:
             return
         in_order = sorted(settlements, key=lambda item: item.notification_id)
@@ -155,6 +155,14 @@ _CLOSE_ATTEMPT = Bulk(
         )
     ),
 )
+#: Freed from a session that was taken for dead, and perhaps in other hands: a success that is told late still counts
+#: while no other try has begun. To send it once more would be a duplicate that nobody is in doubt of (P4).
+_NOT_TRIED_AGAIN = or_(
+    *(
+        notifications.c.status == status.value
+        for status in (NotificationStatus.DUE, NotificationStatus.UNKNOWN, NotificationStatus.CLAIMED)
+    )
+)
 _MOVE = Bulk(
     {
         "notification": Id(),
@@ -170,9 +178,14 @@ _MOVE = Bulk(
         notifications.update()
         .where(
             notifications.c.id == given["notification"],
-            notifications.c.claimed_by == given["holder"],
             notifications.c.attempt_id == given["attempt"],
-            notifications.c.status == NotificationStatus.CLAIMED.value,
+            or_(
+                and_(
+                    notifications.c.claimed_by == given["holder"],
+                    notifications.c.status == NotificationStatus.CLAIMED.value,
+                ),
+                and_(given["sent"].is_not(None), _NOT_TRIED_AGAIN),
+            ),
         )
         .values(
             status=given["becomes"],
