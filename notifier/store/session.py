@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from notifier.errors import StoreError
 from notifier.store.repository import SqlReader, SqlWriter
@@ -25,6 +28,7 @@ from notifier.store.turns import begin_writing
 from notifier.unit import CommitPoint
 
 BUSY_TIMEOUT = 10  #: seconds SQLite waits for another writer
+RESTED = 1.0  #: seconds in the pool after which a connection is asked whether it lives
 POOL = 5  #: connections kept to PostgreSQL per process
 PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -122,7 +126,24 @@ def make_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _set_pragmas)
         return engine
     options = {"application_name": "notifier", "connect_timeout": 5, "options": "-c statement_timeout=30000"}
-    return create_engine(url, pool_size=POOL, max_overflow=POOL, pool_pre_ping=True, connect_args=options, **HIDDEN)
+    engine = create_engine(url, pool_size=POOL, max_overflow=POOL, connect_args=options, **HIDDEN)
+    event.listen(engine, "checkin", _note_return)
+    event.listen(engine, "checkout", partial(_ask_rested, engine.dialect.do_ping))
+    return engine
+
+
+def _note_return(_: Any, record: ConnectionPoolEntry) -> None:
+    record.info["returned"] = time.monotonic()
+
+
+def _ask_rested(ping: Callable[[Any], bool], connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+    """Whether a connection that rested still lives. The question costs a round trip: busy ones are not asked."""
+    if time.monotonic() - record.info.get("returned", float("-inf")) < RESTED:
+        return
+    try:
+        ping(connection)
+    except Exception as error:
+        raise DisconnectionError from error  # the pool drops it and lends another
 
 
 def _set_pragmas(connection: Any, _: Any) -> None:
