@@ -1,8 +1,8 @@
-"""act: open a link, show what it points at, take a decision once (P5, P6, P7).
+"""act: open a link, show what it points at, take a decision once and take it back while it is not final (P5, P6, P7).
 
 Reading changes nothing. Acting happens in one transaction: subject and order locked (in that order, as accept does),
-the number judged, the decision, the order's new state, the audit entry and the event `coolr.decision.recorded`
-written together. Knows no HTTP: takes texts, returns what to show.
+the number judged, the decision, the order's new state, the audit entry and the event `coolr.decision.recorded` (or
+`coolr.decision.undone`) written together. Knows no HTTP: takes texts, returns what to show.
 """
 
 from __future__ import annotations
@@ -10,27 +10,28 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
 from notifier.core import order_flow
+from notifier.core.event_data import DecisionData
 from notifier.core.ids import EventId, OrderId, TenantId, new_id
 from notifier.core.links import LinkPurpose, LinkSigner, normalise_code
-from notifier.core.model import Contact, Event, EventType, Outlet
-from notifier.core.order_flow import Decided, Refusal, Refused, Wish
+from notifier.core.model import Contact, Event, EventType, Outlet, Suppression
+from notifier.core.order_flow import Decided, Refusal, Refused, Undone, UndoWish, Wish
 from notifier.core.order_form import Form
-from notifier.core.orders import Decision, Order
-from notifier.core.policy import Confirmation, TenantPolicy
+from notifier.core.orders import Order
+from notifier.core.policy import Confirmation, TenantPolicy, When
 from notifier.core.records import AuditEntry, LinkRow, SubjectState
 from notifier.errors import LinkExpired, LinkInvalid, LinkRevoked, StoreError
 from notifier.ports import Clock, Hints, PolicySource, Store
 from notifier.unit import CommitPoint, Reader, Writer
+from notifier.visits import Acted, FormError, Visit
 
 log = structlog.get_logger(__name__)
 
@@ -38,55 +39,8 @@ TRIES = 2  #: wrong numbers before the number no longer opens the order
 OURS = "notifier"  #: CloudEvents source of what we produce
 
 
-class FormError(StrEnum):
-    """What was wrong with a form, beside the order's own reasons."""
-
-    WRONG_NUMBER = "wrong_number"
-    NO_NUMBER = "no_number"
-    LOCKED = "locked"
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """A link that opened: everything a page needs."""
-
-    link: LinkRow
-    purpose: LinkPurpose
-    policy: TenantPolicy
-    event: Event
-    outlet: Outlet | None
-    order: Order | None = None
-    decision: Decision | None = None
-    seen: Mapping[str, Any] | None = None  #: the order's data in the version that this link's message showed
-    may_act: bool = False  #: what the link was made for, as far as the person still has the right
-    locked: bool = False
-    nonce: str = ""
-    name: str = ""  #: what the person who has this link is called: given name or role
-
-    @property
-    def picture(self) -> Mapping[str, str] | None:
-        """The reference of the picture to show: that of the order as it is now, else the event's."""
-        if self.order is not None:
-            image = self.order.data.image
-            return None if image is None else image.model_dump(mode="json", exclude_none=True)
-        return self.event.data.get("image")
-
-    @property
-    def own_decision(self) -> bool:
-        """Whether the person who looks is the one who decided."""
-        return self.decision is not None and self.decision.recipient_key == self.link.recipient_key
-
-
-@dataclass(frozen=True, slots=True)
-class Acted:
-    """What became of a form: done (redirect to the link), or the page again with a reason and what was typed."""
-
-    visit: Visit
-    done: bool = False
-    error: FormError | Refusal | None = None
-    tries_left: int = 0
-    refused: Refused | None = None
-    typed: Form = field(default_factory=Form)
+#: Looks at a form inside the transaction: tx, visit, order, subject, form, way, now.
+Judge = Callable[[Writer, Visit, Order, SubjectState | None, Form, str, datetime], Acted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +109,8 @@ class LinkService:
         order = tx.order(row.tenant, _order_id(row))
         if order is None:
             raise LinkInvalid
-        decision = tx.decision(row.tenant, order.decision_id) if order.decision_id else None
+        last = tx.last_decision(row.tenant, order.id)
+        in_force = last is not None and last.undone_at is None
         seen = tx.order_version(row.tenant, order.id, row.object_version) if row.object_version else None
         state = tx.number_state(row.tenant, order.id, row.recipient_key)
         contacts = tx.contacts(order.tenant, [order.outlet]).get(order.outlet, [])
@@ -166,7 +121,9 @@ class LinkService:
             event=event,
             outlet=outlet,
             order=order,
-            decision=decision,
+            decision=last if in_force else None,
+            undone=None if in_force else last,
+            followed=in_force and _followed(tx, order),
             seen=seen,
             may_act=row.may_act and _may_decide(row, contacts, policy),
             locked=state is not None and state.wrong >= TRIES,
@@ -182,26 +139,39 @@ class LinkService:
             return Acted(visit, error=Refusal.NOT_ALLOWED, typed=form)
         if form.action is None or not form.nonce:
             return Acted(visit, error=Refusal.UNCLEAR, typed=form)
+        return self._take(visit, visit.order, form, via, CommitPoint.DECIDE, self._decide)
+
+    def undo(self, visit: Visit, form: Form, via: str) -> Acted:
+        """Take back the decision that a form names, once, while it is not final."""
+        if visit.order is None or not visit.may_act:
+            return Acted(visit, error=Refusal.NOT_ALLOWED, typed=form)
+        if not form.undo or not form.nonce:
+            return Acted(visit, error=Refusal.UNCLEAR, typed=form)
+        return self._take(visit, visit.order, form, via, CommitPoint.UNDO, self._undo)
+
+    def _take(self, visit: Visit, seen: Order, form: Form, via: str, point: CommitPoint, judge: Judge) -> Acted:
+        """Do what the form asks for; when two writers met, once more: the second look is the truth."""
+
+        def once() -> Acted:
+            now = self.clock()
+            with self.store.write(point) as tx:
+                subject = f"order/{seen.number}"
+                state = tx.lock_subjects(visit.policy.id, [subject]).get(subject)
+                order = tx.lock_order(visit.policy.id, seen.id)
+                assert order is not None  # orders are never deleted
+                return judge(tx, visit, order, state, form, via, now)
+
         try:
-            acted = self._act(visit, visit.order, form, via)
+            acted = once()
         except StoreError as error:
             if not error.conflict:
                 raise
-            acted = self._act(visit, visit.order, form, via)  # two writers met; the second look is the truth
+            acted = once()
         if acted.done:
             self.hints.route()
         return self._fresh(acted)
 
-    def _act(self, visit: Visit, seen: Order, form: Form, via: str) -> Acted:
-        now = self.clock()
-        with self.store.write(CommitPoint.DECIDE) as tx:
-            subject = f"order/{seen.number}"
-            state = tx.lock_subjects(visit.policy.id, [subject]).get(subject)
-            order = tx.lock_order(visit.policy.id, seen.id)
-            assert order is not None  # orders are never deleted
-            return self._judge(tx, visit, order, state, form, via, now)
-
-    def _judge(
+    def _decide(
         self,
         tx: Writer,
         visit: Visit,
@@ -222,7 +192,37 @@ class LinkService:
             return Acted(visit, error=Refusal.INVALID, refused=answer, typed=form)
         if not tx.save_decision(answer.decision):
             return Acted(visit, error=Refusal.ALREADY_DECIDED, typed=form)
-        self._record(tx, visit, answer, state, now)
+        event = decision_event(answer, state, now)
+        facts = {"version": answer.decision.order_version, "quantities": dict(answer.decision.quantities)}
+        action = f"decision.{answer.decision.action.value}"
+        self._record(tx, answer.order, event, state, _audit(visit, action, order, now, facts))
+        return Acted(visit, done=True)
+
+    def _undo(
+        self,
+        tx: Writer,
+        visit: Visit,
+        order: Order,
+        state: SubjectState | None,
+        form: Form,
+        via: str,
+        now: datetime,
+    ) -> Acted:
+        if tx.decision_by_undo_nonce(order.tenant, order.id, form.nonce) is not None:
+            return Acted(visit, done=True)  # the same form again: the same answer
+        wish = UndoWish(form.version, form.nonce, visit.name, via)
+        last = tx.last_decision(order.tenant, order.id)
+        answer = order_flow.undo(order, last, wish, now, followed=_followed(tx, order))
+        if isinstance(answer, Refused):
+            return Acted(visit, error=answer.reason, refused=answer, typed=form)
+        if (wrong := self._number_against(tx, visit, order, form, now)) is not None:
+            return wrong
+        if not _held_back(tx, visit.policy, answer):
+            return Acted(visit, error=Refusal.FINAL, typed=form)  # by a worker whose clock is ahead
+        tx.save_undo(answer.decision)
+        facts = {"version": answer.order.version, "decision": answer.decision.id}
+        event = decision_event(answer, state, now)
+        self._record(tx, answer.order, event, state, _audit(visit, "decision.undo", order, now, facts))
         return Acted(visit, done=True)
 
     def _number_against(self, tx: Writer, visit: Visit, order: Order, form: Form, now: datetime) -> Acted | None:
@@ -246,14 +246,14 @@ class LinkService:
         # The count hangs on form and number: a doubled form counts once, another guess in the same form counts.
         once = hashlib.sha256(f"{form.nonce}\0{form.number}".encode()).hexdigest()
         wrong = tx.count_wrong_number(order.tenant, order.id, key, once, TRIES)
-        tx.save_audit([_audit(visit, "link.wrong_number", order, now, {"wrong": wrong})])
+        if wrong > known.wrong:  # a doubled form is no other try
+            tx.save_audit([_audit(visit, "link.wrong_number", order, now, {"wrong": wrong})])
         error = FormError.LOCKED if wrong >= TRIES else FormError.WRONG_NUMBER
         return Acted(visit, error=error, tries_left=max(0, TRIES - wrong), typed=form)
 
-    def _record(self, tx: Writer, visit: Visit, answer: Decided, state: SubjectState | None, now: datetime) -> None:
+    def _record(self, tx: Writer, order: Order, event: Event, state: SubjectState | None, entry: AuditEntry) -> None:
         """Order, event and audit beside the decision, in its transaction."""
-        tx.save_order(answer.order)
-        event = decision_event(answer, state, now)
+        tx.save_order(order)
         tx.save_subjects(
             [
                 SubjectState(
@@ -266,14 +266,12 @@ class LinkService:
             ]
         )
         tx.save_events([event])
-        facts = {"version": answer.decision.order_version, "quantities": dict(answer.decision.quantities)}
-        tx.save_audit([_audit(visit, f"decision.{answer.decision.action.value}", answer.order, now, facts)])
+        tx.save_audit([entry])
         log.info(
-            "an order was decided",
-            action="decided",
+            "somebody answered an order or took the answer back",
+            action=entry.action,
             tenant=event.tenant,
-            order=answer.order.id,
-            decision=answer.decision.action.value,
+            order=order.id,
             event_id=event.id,
         )
 
@@ -285,27 +283,45 @@ class LinkService:
         return Acted(again, acted.done, acted.error, acted.tries_left, acted.refused, acted.typed)
 
 
-def decision_event(answer: Decided, state: SubjectState | None, now: datetime) -> Event:
-    """Return the event of a decision: it takes the same road as everything else."""
+def decision_event(answer: Decided | Undone, state: SubjectState | None, now: datetime) -> Event:
+    """Return the event of a decision or its undoing: it takes the same road as everything else."""
     decision, order = answer.decision, answer.order
+    if isinstance(answer, Undone):
+        kind, source_id = EventType.DECISION_UNDONE, f"{decision.id}.undone"
+        data: DecisionData = order_flow.undone_data(order, decision)
+    else:
+        kind, source_id = EventType.DECISION_RECORDED, str(decision.id)
+        data = order_flow.decision_data(order, decision, now)
     return Event(
         id=EventId(new_id()),
         tenant=TenantId(order.tenant),
         source=OURS,
-        source_id=decision.id,
-        type=EventType.DECISION_RECORDED,
+        source_id=source_id,
+        type=kind,
         subject=f"order/{order.number}",
         time=now,
         received_at=now,
         sequence=(state.sequence if state else 0) + 1,
-        content_hash=hashlib.sha256(decision.id.encode()).hexdigest(),
-        data=order_flow.decision_data(order, decision, now).model_dump(mode="json"),
+        content_hash=hashlib.sha256(source_id.encode()).hexdigest(),
+        data=data.model_dump(mode="json"),
         outlet=order.outlet,
     )
 
 
 def _order_id(row: LinkRow) -> OrderId:
     return OrderId(row.object.removeprefix("order/"))
+
+
+def _followed(tx: Reader, order: Order) -> bool:
+    """Whether a newer order has this one's number."""
+    return tx.orders_by_number(order.tenant, [order.number])[order.number].id != order.id
+
+
+def _held_back(tx: Writer, policy: TenantPolicy, answer: Undone) -> bool:
+    """Receivers of final decisions never hear of one that is taken back; False when one has heard of it."""
+    known = tx.known_events(policy.id, [(OURS, answer.decision.id)])
+    final = [endpoint.name for endpoint in policy.endpoints if endpoint.when is When.FINAL]
+    return all(tx.take_back(policy.id, event_id, final, Suppression.UNDONE.value) for event_id, _ in known.values())
 
 
 def same_host(host: str, base_url: str) -> bool:

@@ -16,7 +16,7 @@ import structlog
 from notifier.core import context, links, routing
 from notifier.core.catalogue import Catalogue
 from notifier.core.event_data import DATA_MODELS, AlertData
-from notifier.core.ids import MessageId, NotificationId, TenantId, new_id
+from notifier.core.ids import DecisionId, MessageId, NotificationId, TenantId, new_id
 from notifier.core.links import LinkSigner
 from notifier.core.model import (
     ChannelName,
@@ -42,8 +42,10 @@ PEOPLE = (ChannelName.EMAIL, ChannelName.SMS)
 #: When this kind of event arrives, what is still waiting for people about the same subject is pointless.
 OVERTAKES: Mapping[EventType, tuple[str, ...]] = {
     EventType.ALERT_CLOSED: ("alert_opened", "alert_updated"),
-    EventType.ORDER_WITHDRAWN: ("order_recommended",),
-    EventType.ORDER_DECIDED: ("order_recommended",),
+    EventType.ORDER_WITHDRAWN: ("order_recommended", "decision_undone"),
+    EventType.ORDER_DECIDED: ("order_recommended", "decision_undone"),
+    EventType.DECISION_RECORDED: ("decision_undone",),
+    EventType.DECISION_UNDONE: ("decision_recorded",),
 }
 #: The kind whose recipients are told of a later event about the same subject.
 OPENING: Mapping[EventType, str] = {
@@ -86,7 +88,24 @@ def gather(tx: Reader, event: Event, catalogue: Catalogue, countries: KnownCount
         order=_order(tx, event),
         entry=catalogue.entry(data.alert_type) if isinstance(data, AlertData) else None,
         countries=(countries or KnownCountries()).of(tx, event.tenant),
+        undone=_decision_undone(tx, event),
     )
+
+
+def _decision_undone(tx: Reader, event: Event) -> bool:
+    if event.type is EventType.DECISION_UNDONE:
+        return True
+    if event.type is not EventType.DECISION_RECORDED:
+        return False
+    decision = tx.decision(event.tenant, DecisionId(event.data["decision_id"]))
+    return decision is not None and decision.undone_at is not None
+
+
+def _hold_order(tx: Writer, event: Event) -> None:
+    """An undo comes before this event is planned or after: it must find what waits for receivers of final decisions."""
+    decision = tx.decision(event.tenant, DecisionId(event.data["decision_id"]))
+    if decision is not None:
+        tx.lock_order(event.tenant, decision.order_id)
 
 
 def _order(tx: Reader, event: Event) -> Order | None:
@@ -111,6 +130,8 @@ class Planner:
         policy = self.policies.current().tenants[event.tenant]
         if kinds := OVERTAKES.get(event.type):
             tx.cancel_due(event.tenant, event.subject, kinds, PEOPLE, f"overtaken by {event.type.value}", now)
+        if event.type is EventType.DECISION_RECORDED:
+            _hold_order(tx, event)
         facts = gather(tx, event, self.catalogue, self.countries)
         plan = routing.plan(facts, policy, now)
         if not plan.notifications:  # a hole in the rules: `explain` says which condition of each did not hold
@@ -123,7 +144,7 @@ class Planner:
         event = facts.event
         suppressed = planned.suppressed is not None
         made = {} if suppressed else links.plan_links(planned, facts, policy, self.signer, now, new_id)
-        message = None if suppressed else self._message(tx, planned, facts, policy, made)
+        message = None if suppressed else self._message(tx, planned, facts, policy, made, now)
         return NewNotification(
             id=NotificationId(new_id()),
             tenant=event.tenant,
@@ -153,11 +174,12 @@ class Planner:
         facts: Facts,
         policy: TenantPolicy,
         made: Mapping[str, LinkPlan],
+        now: datetime,
     ) -> Message:
         references = {name: links.reference(plan, self.signer.key_id) for name, plan in made.items()}
         frozen = context.build(planned, facts, policy, references)
         if planned.may_act and "order" in made and facts.order is not None:
-            frozen["number"] = context.number_reference(self._number(tx, planned, facts, frozen))
+            frozen["number"] = context.number_reference(self._number(tx, planned, facts, frozen, now))
         kind = facts.event.type.kind
         return Message(
             id=MessageId(new_id()),
@@ -169,7 +191,9 @@ class Planner:
             context=frozen,
         )
 
-    def _number(self, tx: Writer, planned: Planned, facts: Facts, frozen: Mapping[str, object]) -> NumberState:
+    def _number(
+        self, tx: Writer, planned: Planned, facts: Facts, frozen: Mapping[str, object], now: datetime
+    ) -> NumberState:
         """One number per (order, recipient), unlike the other two-digit numbers in sight."""
         assert facts.order is not None
         order, key = facts.order, planned.recipient_key
@@ -177,7 +201,7 @@ class Planner:
             return known
         others = {
             self.signer.number(other.order_id, key, other.round, other.key_id)
-            for other in tx.open_numbers(order.tenant, key)
+            for other in tx.open_numbers(order.tenant, key, now)
         }
         # The page also shows what the message leaves out: limits of a line, lines further down.
         in_sight = links.two_digit_numbers(frozen) | links.two_digit_numbers(order.data.model_dump(mode="json"))

@@ -103,13 +103,16 @@ class OrderReader(Protocol):
         """The order's data as it was in that version."""
 
     def decision(self, tenant: TenantId, decision_id: DecisionId) -> Decision | None: ...
+    def last_decision(self, tenant: TenantId, order_id: OrderId) -> Decision | None:
+        """The order's newest decision, in force or undone."""
+
     def link(self, link_id: LinkId) -> LinkRow | None:
         """Look a link up by id; the token's signature was verified before (listed exception to the tenant rule)."""
 
     def link_by_code(self, code_hash: str) -> LinkRow | None: ...
     def number_state(self, tenant: TenantId, order_id: OrderId, key: RecipientKey) -> NumberState | None: ...
-    def open_numbers(self, tenant: TenantId, key: RecipientKey) -> list[NumberState]:
-        """Numbers of this person's other pending orders."""
+    def open_numbers(self, tenant: TenantId, key: RecipientKey, now: datetime) -> list[NumberState]:
+        """Numbers of this person's orders that can be answered, or whose answer can be undone."""
 
 
 class EventReader(Protocol):
@@ -220,6 +223,10 @@ class RoutingWriter(Protocol):
         """Cancel what is still due about a subject on these channels (withdrawn, superseded, alert closed before it
         went out). Receivers of callbacks hear every event, so callers name people's channels only."""
 
+    def take_back(self, tenant: TenantId, event_id: EventId, endpoints: Sequence[str], reason: str) -> bool:
+        """Cancel what waits for these endpoints about an event, all of it or, when some was handed over, nothing.
+        Returns whether it was cancelled."""
+
     def save_number_state(self, state: NumberState) -> None:
         """Insert if absent (first writer wins)."""
 
@@ -280,6 +287,10 @@ class ActWriter(Protocol):
         """Insert; False when that form (nonce) was already used for this order."""
 
     def decision_by_nonce(self, tenant: TenantId, order_id: OrderId, nonce: str) -> Decision | None: ...
+    def decision_by_undo_nonce(self, tenant: TenantId, order_id: OrderId, nonce: str) -> Decision | None: ...
+    def save_undo(self, decision: Decision) -> None:
+        """Who took the decision back, when and by which form."""
+
     def count_wrong_number(self, tenant: TenantId, order_id: OrderId, key: RecipientKey, nonce: str, limit: int) -> int:
         """One conditional UPDATE: add a wrong try unless this nonce was the last counted or the limit is reached.
         Returns the tries counted so far."""

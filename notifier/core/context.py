@@ -19,6 +19,7 @@ from notifier.core.event_data import (
     AssetRef,
     DecidedLine,
     DecisionData,
+    DecisionUndoneData,
     ImageData,
     OpportunityData,
     OrderData,
@@ -48,6 +49,7 @@ VIA = {
     "operator": "by phone, entered for them",
     "policy": "by the rule your company has set",
 }
+OVER = "The time to answer is over, so nothing is ordered. Please call if you need the goods."
 PAUSED = "Ordering is paused for this store. Please call if you need the goods."
 NAME = 80  #: characters of a name
 SHORT = 30  #: of a name in an SMS
@@ -223,9 +225,13 @@ def _acting(planned: Planned, policy: TenantPolicy, *, paused: bool) -> dict[str
     return {"may_decide": planned.may_act, "needs_number": planned.may_act and asks}
 
 
-def _answer_by(facts: Facts, zone: str, locale: str, clock: str) -> dict[str, str]:
+def _answer_by(facts: Facts, zone: str, locale: str, clock: str) -> dict[str, Any]:
+    """A decision may be taken back when the time to answer is over already: then nothing is ordered."""
     moment = facts.order.answer_by if facts.order else None
+    if moment is not None and facts.event.time > moment:
+        return {"answerable": False, "answer_by_local": "", "answer_by_sentence": OVER}
     return {
+        "answerable": True,
         "answer_by_local": formatting.local_time(moment, zone, locale) if moment else "",
         "answer_by_sentence": PAUSED if _paused(facts) else answer_by_sentence(moment, zone, locale, clock),
     }
@@ -408,7 +414,7 @@ def opportunity_view(data: OpportunityData, locale: str) -> dict[str, Any]:
 
 
 def _decision(data: DecisionData, zone: str, locale: str) -> dict[str, Any]:
-    return {
+    return _taken_back(data, zone, locale) | {
         "action": data.decision,
         "word": WORDS[data.decision],
         "number": clean_key(data.order_number),
@@ -423,6 +429,16 @@ def _decision(data: DecisionData, zone: str, locale: str) -> dict[str, Any]:
         "total_cases_text": _counted(data.total_cases, "case", locale),
         "total_text": _worth(data.total, data.currency, locale),
         "reason": clean(data.reason, 300),
+    }
+
+
+def _taken_back(data: DecisionData, zone: str, locale: str) -> dict[str, str]:
+    if not isinstance(data, DecisionUndoneData):
+        return {"undone_by": "", "undone_via": "", "undone_at_local": ""}
+    return {
+        "undone_by": clean(data.undone_by, 60) or "Somebody",
+        "undone_via": VIA.get(data.undone_via, ""),
+        "undone_at_local": formatting.local_time(data.undone_at, zone, locale),
     }
 
 

@@ -307,6 +307,14 @@ class DecisionData(EventData):
     final_at: datetime
 
 
+class DecisionUndoneData(DecisionData):
+    """coolr.decision.undone: the decision as it was recorded, and who took it back."""
+
+    undone_at: datetime
+    undone_by: Text  #: given name or role, never an address
+    undone_via: Text
+
+
 DATA_MODELS: dict[EventType, type[EventData]] = {
     EventType.ALERT_OPENED: AlertData,
     EventType.ALERT_UPDATED: AlertData,
@@ -317,7 +325,7 @@ DATA_MODELS: dict[EventType, type[EventData]] = {
     EventType.ORDER_DECIDED: OrderDecidedData,
     EventType.OPPORTUNITY_MISSED: OpportunityData,
     EventType.DECISION_RECORDED: DecisionData,
-    EventType.DECISION_UNDONE: DecisionData,
+    EventType.DECISION_UNDONE: DecisionUndoneData,
 }
 
 

@@ -119,6 +119,7 @@ class Suppression(StrEnum):
     ENDPOINT_DISABLED = "endpoint_disabled"
     NO_RULE = "no_rule"
     TOO_LATE = "too_late"  #: past the event's or the order's useful life
+    UNDONE = "undone"  #: the decision was taken back before this receiver was to hear of it
 
 
 @dataclass(frozen=True, slots=True)

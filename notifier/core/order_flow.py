@@ -15,6 +15,7 @@ from notifier.core.event_data import (
     DATA_MODELS,
     DecidedLine,
     DecisionData,
+    DecisionUndoneData,
     OrderData,
     OrderDecidedData,
     OrderLine,
@@ -129,7 +130,7 @@ def _closed(order: Order | None, status: OrderStatus, *, elsewhere: bool) -> Ord
 
 
 class Refusal(StrEnum):
-    """Why a decision is not taken."""
+    """Why a decision is not taken, or not taken back."""
 
     ALREADY_DECIDED = "already_decided"
     SUPERSEDED = "superseded"
@@ -139,6 +140,11 @@ class Refusal(StrEnum):
     NOT_ALLOWED = "not_allowed"
     UNCLEAR = "unclear"  #: no button of ours, or "accept" beside changed quantities
     INVALID = "invalid"  #: quantities, line by line
+    NOT_DECIDED = "not_decided"
+    DECIDED_IN_COOLR = "decided_in_coolr"
+    ALREADY_UNDONE = "already_undone"
+    FOLLOWED = "followed"  #: a newer order stands in this one's place
+    FINAL = "final"  #: handed over: only a person can change it now
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +314,64 @@ def total_value(order: Order, quantities: Mapping[str, int]) -> int | None:
     return sum((line.case_price or 0) * cases for line, cases in ordered)
 
 
+# -- undoing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A decision taken back, and the order after it: pending, in a new version."""
+
+    order: Order
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class UndoWish:
+    """What somebody wants to take back: the decision of the version that the form showed."""
+
+    seen_version: int
+    nonce: str
+    undone_by: str
+    via: str
+
+
+def undo(order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, followed: bool) -> Undone | Refused:
+    """Return the order as it was before its decision, or why not.
+
+    `last` is the order's newest decision, `followed` whether a newer order has its number: were this one open again
+    beside it, the same goods could be ordered twice.
+    """
+    reason = _undo_against(order, last, wish, now, followed=followed)
+    if reason is not None or last is None:
+        return Refused(reason or Refusal.NOT_DECIDED)
+    taken_back = replace(
+        last, undone_at=now, undone_by=wish.undone_by[:100], undone_via=wish.via, undo_nonce=wish.nonce
+    )
+    after = replace(order, status=OrderStatus.PENDING, version=order.version + 1, decision_id=None)
+    return Undone(after, taken_back)
+
+
+def _undo_against(
+    order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, followed: bool
+) -> Refusal | None:
+    if order.status is OrderStatus.WITHDRAWN:
+        return Refusal.WITHDRAWN
+    if order.decided_elsewhere:
+        return Refusal.DECIDED_IN_COOLR
+    if last is None:
+        return Refusal.NOT_DECIDED
+    if last.undone_at is not None:
+        return Refusal.ALREADY_UNDONE
+    if order.version != wish.seen_version:
+        return Refusal.SUPERSEDED
+    if now >= last.final_at:
+        return Refusal.FINAL
+    return Refusal.FOLLOWED if followed else None
+
+
+# -- what is told of both --------------------------------------------------------------------------------------------
+
+
 def decision_data(order: Order, decision: Decision, now: datetime) -> DecisionData:
     """The data of coolr.decision.recorded."""
     return DecisionData(
@@ -327,6 +391,17 @@ def decision_data(order: Order, decision: Decision, now: datetime) -> DecisionDa
         total_cases=sum(decision.quantities.values()),
         final=decision.final_at <= now,
         final_at=decision.final_at,
+    )
+
+
+def undone_data(order: Order, decision: Decision) -> DecisionUndoneData:
+    """The data of coolr.decision.undone."""
+    assert decision.undone_at is not None
+    return DecisionUndoneData(
+        **dict(decision_data(order, decision, decision.undone_at)),
+        undone_at=decision.undone_at,
+        undone_by=decision.undone_by or "",
+        undone_via=decision.undone_via or "",
     )
 
 

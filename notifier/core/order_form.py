@@ -13,6 +13,7 @@ from notifier.core.orders import Action
 MOST_FIELDS = 500
 MOST_DIGITS = 6
 REASONS = ("", "Enough in stock", "Too expensive", "Closed or on holiday", "Wrong products", "Other")
+UNDO = "undo"  #: what the button says that takes a decision back
 CASES = "cases."  #: field name of a quantity: this and the SKU, so that no new version puts it at another product
 _NONCE = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
@@ -22,6 +23,7 @@ class Form:
     """A form as read: `quantities` by SKU; `typed` has every quantity as it was typed, to be shown again."""
 
     action: Action | None = None
+    undo: bool = False  #: the button that takes a decision back
     number: str = field(default="", repr=False)
     nonce: str = ""
     version: int = 0
@@ -45,6 +47,7 @@ def read_form(fields: Mapping[str, str], skus: Iterable[str]) -> Form:
     choice = fields.get("reason", "")
     return Form(
         action=_action(fields.get("action", "")),
+        undo=fields.get("action") == UNDO,
         number="".join(char for char in _western(fields.get("number", "")[:20]) if char.isdigit())[:4],
         nonce=nonce if _NONCE.fullmatch(nonce := fields.get("nonce", "")) else "",
         version=_count(fields.get("version", "")) or 0,

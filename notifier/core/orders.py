@@ -72,6 +72,10 @@ class Decision:
     recipient_id: RecipientId | None
     decided_by: str  #: given name or role, never an address
     via: str
+    undone_at: datetime | None = None
+    undone_by: str | None = None
+    undone_via: str | None = None
+    undo_nonce: str | None = None  #: of the form that took it back; the same form again gets the same answer
 
 
 @dataclass(frozen=True, slots=True)

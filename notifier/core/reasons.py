@@ -27,4 +27,5 @@ WHY: Mapping[Suppression, str] = {
     Suppression.ENDPOINT_DISABLED: "the endpoint is switched off, asked to be left alone, or is configured no more",
     Suppression.NO_RULE: "no rule matched and there is no default route, so nobody was told",
     Suppression.TOO_LATE: "too late: the event or the order's deadline was past its useful life",
+    Suppression.UNDONE: "the decision was taken back before it was final, and this endpoint hears of final ones only",
 }

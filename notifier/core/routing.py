@@ -64,6 +64,7 @@ class Facts:
     order: Order | None = None
     entry: Entry | None = None  #: alerts: their catalogue entry
     countries: frozenset[str] = frozenset()  #: of all the tenant's outlets
+    undone: bool = False  #: decisions: it was taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,8 @@ def _endpoint(rule: Rule, target: Target, facts: Facts, policy: TenantPolicy, no
         yield replace(made, suppressed=Suppression.ENDPOINT_DISABLED)
     elif not wants(endpoint, facts.event.type):
         yield replace(made, suppressed=Suppression.ENDPOINT_FILTER)
+    elif facts.undone and endpoint.when is When.FINAL:
+        yield replace(made, suppressed=Suppression.UNDONE)
     else:
         yield replace(made, due_at=_hears_at(endpoint, facts, now))
 

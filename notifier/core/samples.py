@@ -88,6 +88,7 @@ def _decided(action: str, coolr_action: str, cases: tuple[int, int, int], **more
     return {**_DECISION, "decision": action, "coolr_action": coolr_action, "lines": lines, **priced, **more}
 
 
+_UNDONE = {"undone_at": "2026-11-23T09:38:00Z", "undone_by": "Bob", "undone_via": "sms"}
 _ALERT: dict[str, Any] = {
     "alert_id": "81234",
     "alert_type": "OutOfStock",
@@ -185,7 +186,7 @@ DATA: Mapping[EventType, tuple[dict[str, Any], ...]] = {
         _decided("accepted", "schedule", (12, 20, 6), final=True, via="operator"),
         _decided("cancelled", "ignore", (0, 0, 0), reason="The store is closed for works.", via="sms"),
     ),
-    EventType.DECISION_UNDONE: (_decided("accepted", "schedule", (12, 20, 6), final=False),),
+    EventType.DECISION_UNDONE: (_decided("accepted", "schedule", (12, 20, 6), final=False, **_UNDONE),),
 }
 
 

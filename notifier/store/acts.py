@@ -26,6 +26,20 @@ class ActWrites(Base):
         row = self.connection.execute(query).mappings().one_or_none()
         return None if row is None else decision_from(row)
 
+    def decision_by_undo_nonce(self, tenant: TenantId, order_id: OrderId, nonce: str) -> Decision | None:
+        """The decision that this very form took back before."""
+        query = select(decisions).where(
+            decisions.c.tenant == tenant, decisions.c.order_id == order_id, decisions.c.undo_nonce == nonce
+        )
+        row = self.connection.execute(query).mappings().one_or_none()
+        return None if row is None else decision_from(row)
+
+    def save_undo(self, decision: Decision) -> None:
+        """Who took the decision back, when and by which form."""
+        mine = (decisions.c.tenant == decision.tenant, decisions.c.id == decision.id, decisions.c.undone_at.is_(None))
+        facts = {name: getattr(decision, name) for name in ("undone_at", "undone_by", "undone_via", "undo_nonce")}
+        self.connection.execute(decisions.update().where(*mine).values(facts))
+
     def save_decision(self, decision: Decision) -> bool:
         """Insert; False when this form, or somebody else, decided the order before (unique indexes say so)."""
         row = asdict(decision) | {"quantities": dict(decision.quantities), "action": decision.action.value}

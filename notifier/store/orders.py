@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 
 from notifier.core.ids import DecisionId, LinkId, OrderId, RecipientKey, TenantId
 from notifier.core.orders import Decision, NumberState, Order, OrderStatus
@@ -52,6 +52,13 @@ class OrderReads(Base):
         row = self.connection.execute(query).mappings().one_or_none()
         return None if row is None else decision_from(row)
 
+    def last_decision(self, tenant: TenantId, order_id: OrderId) -> Decision | None:
+        """The order's newest decision, in force or undone."""
+        mine = select(decisions).where(decisions.c.tenant == tenant, decisions.c.order_id == order_id)
+        newest = mine.order_by(decisions.c.order_version.desc()).limit(1)
+        row = self.connection.execute(newest).mappings().one_or_none()
+        return None if row is None else decision_from(row)
+
     def link(self, link_id: LinkId) -> LinkRow | None:
         """By id, for any tenant: the token's signature was verified before."""
         row = self.connection.execute(select(links).where(links.c.id == link_id)).mappings().one_or_none()
@@ -66,11 +73,13 @@ class OrderReads(Base):
         """How this person's number for this order derives, and how often it was got wrong."""
         return next(iter(self._numbers(and_(*_number_key(tenant, order_id, key)))), None)
 
-    def open_numbers(self, tenant: TenantId, key: RecipientKey) -> list[NumberState]:
-        """Numbers of this person's pending orders."""
+    def open_numbers(self, tenant: TenantId, key: RecipientKey, now: datetime) -> list[NumberState]:
+        """Numbers of this person's orders that can be answered, or whose answer can be undone."""
         pending = select(orders.c.id).where(orders.c.tenant == tenant, orders.c.status == OrderStatus.PENDING)
+        undoable = select(decisions.c.order_id).where(decisions.c.tenant == tenant, decisions.c.final_at > now)
+        ours = or_(order_numbers.c.order_id.in_(pending), order_numbers.c.order_id.in_(undoable))
         mine = and_(order_numbers.c.tenant == tenant, order_numbers.c.recipient_key == key)
-        return self._numbers(and_(mine, order_numbers.c.order_id.in_(pending)))
+        return self._numbers(and_(mine, ours))
 
     def _numbers(self, condition: ColumnElement[bool]) -> list[NumberState]:
         query = select(order_numbers).where(condition).order_by(order_numbers.c.order_id)

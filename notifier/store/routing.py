@@ -15,6 +15,16 @@ from notifier.store.lanes import wake_lanes
 from notifier.store.rows import event_from
 from notifier.store.tables import events, lanes, links, messages, notifications
 
+#: What a receiver may have of a notification that stands there; what waits for a retry was not taken.
+HANDED_OVER = frozenset(
+    {
+        NotificationStatus.CLAIMED,
+        NotificationStatus.SENT,
+        NotificationStatus.DELIVERED,
+        NotificationStatus.UNKNOWN,
+    }
+)
+
 
 class RoutingWrites(Base):
     """The route transaction."""
@@ -70,6 +80,22 @@ class RoutingWrites(Base):
             notifications.c.status == NotificationStatus.DUE,
         )
         return self.connection.execute(query.values(status=NotificationStatus.CANCELLED, reason=reason)).rowcount
+
+    def take_back(self, tenant: TenantId, event_id: EventId, endpoints: Sequence[str], reason: str) -> bool:
+        """Cancel what waits for these endpoints; False, with nothing changed, when something was handed over."""
+        table = notifications
+        mine = (
+            table.c.tenant == tenant,
+            table.c.event_id == event_id,
+            table.c.channel == ChannelName.CALLBACK.value,
+            table.c.address.in_(endpoints),
+        )
+        rows = self.connection.execute(self.locked(select(table.c.status).where(*mine).order_by(table.c.id)))
+        if any(row.status in HANDED_OVER for row in rows):
+            return False
+        due = table.update().where(*mine, table.c.status == NotificationStatus.DUE)
+        self.connection.execute(due.values(status=NotificationStatus.CANCELLED, reason=reason))
+        return True
 
     def save_notifications(self, new: Sequence[NewNotification], now: datetime) -> int:
         """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns the new due ones."""

@@ -142,6 +142,10 @@ def decision_from(row: RowMapping) -> Decision:
         recipient_id=RecipientId(row["recipient_id"]) if row["recipient_id"] else None,
         decided_by=row["decided_by"],
         via=row["via"],
+        undone_at=row["undone_at"],
+        undone_by=row["undone_by"],
+        undone_via=row["undone_via"],
+        undo_nonce=row["undo_nonce"],
     )
 
 

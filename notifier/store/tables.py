@@ -387,7 +387,18 @@ decisions = Table(
     Column("decided_by", Text, nullable=False),
     Column("via", Word(), nullable=False),
     Column("undone_at", UtcTime),
+    Column("undone_by", Text),
+    Column("undone_via", Word()),
+    Column("undo_nonce", Word()),
     UniqueConstraint("tenant", "order_id", "nonce"),
+)
+Index(
+    "uq_decisions_undo_nonce",
+    decisions.c.tenant,
+    decisions.c.order_id,
+    decisions.c.undo_nonce,
+    unique=True,
+    **_only("undo_nonce IS NOT NULL"),
 )
 # Promise P6 once more, in the database: one decision in force per order, whatever a caller forgets.
 Index("uq_decisions_in_force", decisions.c.order_id, unique=True, **_only("undone_at IS NULL"))

@@ -15,11 +15,12 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from notifier.acting import LinkService, Visit
+from notifier.acting import LinkService
 from notifier.core.links import normalise_code
 from notifier.core.order_form import MOST_FIELDS, read_form
 from notifier.errors import LinkError, LinkExpired, LinkRevoked, StoreError
 from notifier.sources.pictures import Pictures
+from notifier.visits import Visit
 from notifier.web.bodies import form_body
 from notifier.web.pages import Page, Pages
 from notifier.web.security import PICTURE_HEADERS, Proxies, same_origin
@@ -65,7 +66,8 @@ class LinkPages:
             return _html(self._pages.show(visit, self._service.clock(), text))
         form = read_form(fields, [line.sku for line in visit.order.data.lines])
         try:
-            acted = self._service.act(visit, form, VIA[kind])
+            take = self._service.undo if form.undo else self._service.act
+            acted = take(visit, form, VIA[kind])
         except StoreError as error:
             return _html(self._away(error, fields))
         if acted.done:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from notifier.acting import Acted, FormError, Visit
 from notifier.core import context, formatting, order_flow
 from notifier.core.clean import clean, clean_key
 from notifier.core.event_data import OrderData, OrderLine
@@ -13,6 +12,7 @@ from notifier.core.order_flow import Refusal
 from notifier.core.order_form import CASES, REASONS, Form
 from notifier.core.orders import Action, OrderStatus
 from notifier.core.policy import Confirmation
+from notifier.visits import Acted, FormError, Visit
 
 LOCALE = "en"
 #: What a person is told when a form was not taken. {number} and {store} are the order's.
@@ -37,6 +37,19 @@ CHANGED_AND_ACCEPT = (
     "Nothing was sent yet: you changed quantities. Press “Order the changed quantities” to order them, or set them "
     "back to accept the order as suggested."
 )
+#: What is said otherwise of a form that was to take a decision back.
+UNDO_ERRORS: dict[str, str] = {
+    Refusal.SUPERSEDED: "Nothing was taken back: this order was answered anew while you looked at it.",
+    Refusal.WITHDRAWN: "Nothing was taken back: the order was withdrawn before.",
+    Refusal.NOT_DECIDED: "Nothing was taken back: nobody has answered this order yet.",
+    Refusal.DECIDED_IN_COOLR: "Nothing was taken back: this order was answered in Coolr.",
+    Refusal.ALREADY_UNDONE: "Somebody took the answer back before you. Yours changed nothing.",
+    Refusal.FOLLOWED: "Nothing was taken back: a newer order has followed this one. Please call us.",
+    Refusal.FINAL: "It is too late to take the answer back here. Nothing was changed.",
+}
+UNDONE_MEANWHILE = (
+    "This order was answered, and the answer taken back, while you looked at it. Please look and answer again."
+)
 OWN_ALREADY = "You answered this order before. This second answer changed nothing."
 
 
@@ -48,6 +61,7 @@ def values(
     order = visit.order
     view = context.order_view(order, order.data, zone, LOCALE, most=len(order.data.lines), clock=clock)
     state = state_of(visit, now)
+    undoable = may_undo(visit, now)
     error = _error(visit, acted, view["number"], store)
     form = acted.typed if acted else Form()
     shown = {
@@ -64,13 +78,18 @@ def values(
         "form": form,
         "changing": bool(form.action is Action.MODIFY or (acted and _differences(visit, form))),
         "not_taken": _not_taken(visit, form) if acted and state != "open" else [],
+        "may_undo": undoable and not visit.locked,
+        "undo_locked": undoable and visit.locked,
+        "too_late_anew": order.answer_by is not None and now > order.answer_by,
+        "undone": _undone(visit, zone),
         "changes": changes(visit, zone, clock),
         "decision": _decision(visit, zone, now),
         "elsewhere_word": context.WORDS.get(order.status.value, ""),
         "elsewhere_sentence": context.ELSEWHERE.get(order.status.value, ""),
         "has_picture": order.data.image is not None,
     }
-    status = 200 if acted is None or acted.error is None else 422 if state == "open" else 409
+    again = shown["may_undo"] if form.undo and state == "decided" else state == "open"  # the form is there once more
+    status = 200 if acted is None or acted.error is None else 422 if again else 409
     return status, shown
 
 
@@ -91,6 +110,11 @@ def state_of(visit: Visit, now: datetime) -> str:
     return "locked" if visit.locked else "open"
 
 
+def may_undo(visit: Visit, now: datetime) -> bool:
+    """Whether the person who looks may take the decision back, the number aside."""
+    return visit.decision is not None and visit.may_act and not visit.followed and now < visit.decision.final_at
+
+
 def _error(visit: Visit, acted: Acted | None, number: str, store: str) -> str:
     if acted is None or acted.error is None:
         return ""
@@ -98,6 +122,10 @@ def _error(visit: Visit, acted: Acted | None, number: str, store: str) -> str:
         return CHANGED_AND_ACCEPT
     if acted.error is Refusal.ALREADY_DECIDED and visit.own_decision:
         return OWN_ALREADY
+    if acted.error is Refusal.SUPERSEDED and visit.undone is not None and not acted.typed.undo:
+        return UNDONE_MEANWHILE
+    if acted.typed.undo and acted.error in UNDO_ERRORS:
+        return UNDO_ERRORS[acted.error]
     return ERRORS[acted.error].format(number=number, store=store)
 
 
@@ -178,6 +206,19 @@ def _line_changes(old: OrderLine | None, line: OrderLine, currency: str | None) 
 
 def _cases(count: int) -> str:
     return f"{count} case{'' if count == 1 else 's'}"
+
+
+def _undone(visit: Visit, zone: str) -> dict[str, str] | None:
+    if visit.undone is None or visit.undone.undone_at is None or visit.order is None:
+        return None
+    undone = visit.undone
+    return {
+        "word": context.WORDS[order_flow.STATUS_OF[undone.action].value],
+        "decided_by": clean(undone.decided_by, 60),
+        "by": clean(undone.undone_by or "", 60),
+        "via": context.VIA.get(undone.undone_via or "", ""),
+        "at": formatting.local_time(visit.undone.undone_at, zone, LOCALE),
+    }
 
 
 def _decision(visit: Visit, zone: str, now: datetime) -> dict[str, Any] | None:

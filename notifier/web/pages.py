@@ -11,7 +11,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from notifier.acting import Acted, Visit
 from notifier.core import context
 from notifier.core.catalogue import Catalogue
 from notifier.core.clean import clean
@@ -20,6 +19,7 @@ from notifier.core.links import LinkPurpose
 from notifier.core.order_form import CASES
 from notifier.core.policy import TenantPolicy
 from notifier.core.routing import Facts
+from notifier.visits import Acted, Visit
 from notifier.web import order_page
 from notifier.web.security import page_headers
 

@@ -119,8 +119,8 @@ def test_the_first_writer_of_a_number_state_wins(store: SqlStore, order_id: Orde
         tx.save_number_state(NumberState(ACME, order_id, ALICE, 9, "other"))
         state = tx.number_state(ACME, order_id, ALICE)
         assert state is not None and (state.round, state.key_id) == (3, "key")
-        assert [found.order_id for found in tx.open_numbers(ACME, ALICE)] == [order_id]
-        assert tx.open_numbers(BOREALIS, ALICE) == []
+        assert [found.order_id for found in tx.open_numbers(ACME, ALICE, NOW)] == [order_id]
+        assert tx.open_numbers(BOREALIS, ALICE, NOW) == []
 
 
 def test_audit_entries_are_kept(store: SqlStore) -> None:

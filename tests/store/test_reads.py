@@ -167,7 +167,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
     "order_version": lambda tx, tenant: tx.order_version(tenant, ORDER.id, 1),
     "decision": lambda tx, tenant: tx.decision(tenant, DECISION.id),
     "number_state": lambda tx, tenant: tx.number_state(tenant, ORDER.id, ALICE),
-    "open_numbers": lambda tx, tenant: tx.open_numbers(tenant, RecipientKey(ALICE)),
+    "open_numbers": lambda tx, tenant: tx.open_numbers(tenant, RecipientKey(ALICE), NOW),
     "event": lambda tx, tenant: tx.event(tenant, ABOUT.id),
     "told_of": lambda tx, tenant: tx.told_of(tenant, ABOUT.subject, "alert_opened"),
     "known_events": lambda tx, tenant: tx.known_events(tenant, [(SOURCE, ABOUT.source_id)]),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -137,9 +139,31 @@ def test_a_receipt_says_what_is_ordered_by_whom_and_what_to_do_if_it_is_wrong() 
     text = mail(EventType.DECISION_RECORDED)["text"]
     assert "Order 1042 was changed, 36 cases ordered, 386.72 EUR" in text
     assert "Alice decided on Mon 23 Nov, 10:32 (store time), from the link in an email." in text
-    assert "Call Acme store support (+34 600 000 000) before Mon 23 Nov, 10:42." in text
+    assert "Undo it on the page until Mon 23 Nov, 10:42, with the number from the first message" in text
+    assert "Or call Acme store support (+34 600 000 000) before then." in text
+    told = mail(EventType.DECISION_RECORDED, may_act=False)["text"]
+    assert "Is this wrong? Call Acme store support (+34 600 000 000) before Mon 23 Nov, 10:42." in told
     assert '- 10 cases: "Cola Zero 500 ml", case of 24, suggested 12, 124.00 EUR' in text
     assert "nothing is ordered" in mail(EventType.DECISION_RECORDED, 2)["text"]
+
+
+def test_an_undoing_says_who_took_what_back_and_what_comes_next() -> None:
+    shown = mail(EventType.DECISION_UNDONE)
+    said = (
+        "Bob took the decision of Alice (accepted, 38 cases) back on Mon 23 Nov, 10:38 (store time), from the link in a "
+        "text message. The order can be answered again."
+    )
+    assert said in shown["text"] and said in shown["html"]
+
+
+def test_an_order_that_was_taken_back_too_late_to_be_answered_again_asks_for_nothing() -> None:
+    made = facts(EventType.DECISION_UNDONE, 0)
+    assert made.order is not None
+    over = replace(made, order=replace(made.order, answer_by=made.event.time - timedelta(seconds=1)))
+    for channel in (ChannelName.EMAIL, ChannelName.SMS):
+        for part in parts(samples.message(over, channel)).values():
+            assert "Your number" not in part and "open again" not in part and "answered again" not in part
+            assert "is not ordered any more" in part
 
 
 #: (kind, words its SMS must carry: the demo's people read them)

@@ -181,6 +181,11 @@ def fields_of(page: str) -> dict[str, str]:
     return {html.unescape(name): html.unescape(value) for name, value in _FIELD.findall(page)}
 
 
+def undo(site: Site, told: Told, number: str | None = None, **typed: str) -> Any:
+    """Open the link, fill in the number and send the form that takes the decision back."""
+    return answer(site, told, "undo", number, **typed)
+
+
 def answer(site: Site, told: Told, action: str, number: str | None = None, **typed: str) -> Any:
     """Open the link, fill in the number and send the form by one of its buttons."""
     fields = fields_of(site.http.get(told.path).text)

@@ -134,6 +134,37 @@ def test_altered_hidden_fields_decide_nothing(site: Site, alice: Told, altered: 
     assert site.rows("decisions") == []
 
 
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"version": "1"},  # of the order before it was decided
+        {"version": "3"},
+        {"version": ""},
+        {"nonce": ""},
+        {"nonce": "short"},
+        {"number": ""},
+        {"action": "UNDO"},
+        {"action": "undo "},
+        {"action": ""},
+    ],
+)
+def test_altered_fields_take_nothing_back(site: Site, alice: Told, altered: dict[str, str]) -> None:
+    answer(site, alice, "accept")
+    fields = fields_of(site.http.get(alice.path).text) | {"number": alice.number, "action": "undo"} | altered
+    before = site.dump()
+    assert site.http.post(alice.path, data=fields).status_code in (409, 422)
+    assert site.dump() == before
+
+
+def test_another_link_or_number_takes_nothing_back(site: Site, alice: Told) -> None:
+    bob, other = to(site.order(number=1043), "bob"), to(site.order(number=1044), "alice")
+    answer(site, alice, "accept")
+    fields = fields_of(site.http.get(alice.path).text) | {"number": alice.number, "action": "undo"}
+    for path in (bob.path, other.path):
+        assert site.http.post(path, data=fields).status_code == 422
+    assert [row["undone_at"] for row in site.rows("decisions")] == [None]
+
+
 def test_quantities_of_products_that_are_not_in_the_order_are_not_ordered(site: Site, alice: Told) -> None:
     assert answer(site, alice, "accept", **{"cases.evil": "9000", "cases.0": "1"}).status_code == 303
     assert json.loads(site.rows("decisions")[0]["quantities"]).keys() == {"5449000131805", "8411547001085"}

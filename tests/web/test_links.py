@@ -85,10 +85,11 @@ def test_receivers_at_once_hear_that_it_is_not_final_and_the_others_when_it_is(s
         }
 
     assert heard() == {"fast": False}
-    assert "becomes final Mon 23 Nov, 11:10" in text(site.http.get(alice.path).text)
+    assert "Undo until Mon 23 Nov, 11:10 (store time)" in text(site.http.get(alice.path).text)
     site.clock.advance(minutes=10)
     assert heard() == {"erp": True}
-    assert "To change it now, please call" in text(site.http.get(alice.path).text)
+    handed_over = "Sent to the warehouse Mon 23 Nov, 11:10 (store time). To change it, please call"
+    assert handed_over in text(site.http.get(alice.path).text)
 
 
 def test_a_double_tap_gets_the_same_receipt_and_counts_once(site: Site, alice: Told) -> None:

@@ -181,6 +181,33 @@ def test_every_page_is_styled_small_narrow_and_changes_nothing_p5(served: Site, 
     assert served.dump() == before
 
 
+@pytest.mark.parametrize("state", ["open", "decided"])
+def test_whatever_button_is_pressed_without_the_number_nothing_changes_p5(
+    served: Site, phone: Page, state: str
+) -> None:
+    """A mail filter that opens links presses buttons too: to decide, to decline, to undo."""
+    path = STATES[state](local(served))
+    before, base = served.dump(), served.system.settings.base_url
+    phone.goto(base + path)
+    buttons = phone.locator("form button").count()
+    assert buttons == {"open": 4, "decided": 1}[state]
+    for position in range(buttons):
+        phone.goto(base + path)
+        phone.locator("form button").nth(position).evaluate("button => button.form.requestSubmit(button)")
+        phone.wait_for_selector("[role=alert]")
+    assert served.dump() == before
+
+
+def test_a_person_undoes_an_answer(served: Site, phone: Page) -> None:
+    told = to(local(served).order(), "alice")
+    answer(served, told, "accept")
+    phone.goto(served.system.settings.base_url + told.path)
+    phone.fill("#number", told.number)
+    phone.click("text=Undo this answer")
+    phone.wait_for_selector("text=Accept: 32 cases")
+    assert "was undone by Alice" in phone.inner_text(".good")
+
+
 def test_enter_in_any_field_decides_nothing(served: Site, phone: Page) -> None:
     told = to(local(served).order(), "alice")
     base = served.system.settings.base_url
