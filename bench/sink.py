@@ -22,7 +22,6 @@ LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 WEBHOOK_ID = re.compile(rb"(?i)\r\nwebhook-id: *([^\r]+)")
 MESSAGE_ID = re.compile(rb"(?im)^message-id: *<([^@>\r]+)")
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}"
-HOSTS = [f"127.0.0.{number}" for number in range(1, 11)]  #: receivers of a fleet are many machines
 USUAL, RARE, EVERY = 0.05, 2.0, 100  #: seconds, seconds, every so many: how slow the slow receiver is
 MEAN_WAIT = (USUAL * (EVERY - 1) + RARE) / EVERY  #: seconds
 
@@ -143,7 +142,7 @@ class SmtpReceiver(asyncio.Protocol):
 async def serve(http_port: int, smtp_port: int) -> None:
     """Serve both until ended."""
     ledger, loop = Ledger(), asyncio.get_running_loop()
-    http = await loop.create_server(lambda: HttpReceiver(ledger), HOSTS, http_port, backlog=1000)
+    http = await loop.create_server(lambda: HttpReceiver(ledger), "127.0.0.1", http_port, backlog=1000)
     smtp = await loop.create_server(lambda: SmtpReceiver(ledger), "127.0.0.1", smtp_port, backlog=1000)
     async with http, smtp:
         await asyncio.Event().wait()

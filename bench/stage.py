@@ -40,9 +40,9 @@ class Sink:
     http: int
     smtp: int
 
-    def url(self, path: str = "/hook", host: int = 1) -> str:
-        """Where callbacks go. The sink listens on several addresses, as the receivers of a fleet do."""
-        return f"http://127.0.0.{host}:{self.http}{path}"
+    def url(self, path: str = "/hook") -> str:
+        """Where callbacks go."""
+        return f"http://127.0.0.1:{self.http}{path}"
 
     def _ask(self, path: str) -> bytes:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=60) as answer:
@@ -85,7 +85,7 @@ class Stage:
             "NOTIFIER_DATABASE_URL": database_url,
             "NOTIFIER_BROKER_URL": self.broker_url,
             "NOTIFIER_LINK_KEYS": self.link_key,
-            "NOTIFIER_CALLBACK_ALLOW": "127.0.0.0/8",
+            "NOTIFIER_CALLBACK_ALLOW": "127.0.0.1",
             "NOTIFIER_SMTP_URL": f"smtp://127.0.0.1:{self.sink.smtp}?starttls=off&connections=20",
             "NOTIFIER_SLOTS": str(self.slots),
             "NOTIFIER_DATA_DIR": str(self.folder / "data"),

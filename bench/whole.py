@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from bench.machine import usage
 from bench.stage import Stage, wait_for
-from bench.workload import SOURCE, Event, configuration, furnish, system
+from bench.workload import SOURCE, Event, Maker, configuration, furnish, picture, system
 from notifier.core.ids import TenantId
 from notifier.core.keys import make_api_key
 from notifier.core.policy_file import parse
@@ -103,8 +103,8 @@ class Whole:
 
 
 @contextmanager
-def whole(stage: Stage, policy: str = "", workers: int = 1) -> Iterator[Whole]:
-    """Start everything on an empty database with that configuration."""
+def whole(stage: Stage, policy: str = "", workers: int = 1, make: Maker = picture) -> Iterator[Whole]:
+    """Start everything on an empty database with that configuration; ten events of `make` warm it."""
     with ExitStack() as stack:
         database_url = stack.enter_context(_empty(stage))
         keys = _configure(stage, database_url, policy or configuration(stage.sink.url()))
@@ -122,7 +122,7 @@ def whole(stage: Stage, policy: str = "", workers: int = 1) -> Iterator[Whole]:
         start("beat", "beat")
         start("web", "web", "--port", str(port), port=port)
         stage.sink.reset()
-        _warm(made)
+        _warm(made, make)
         yield made
 
 
@@ -153,12 +153,10 @@ def _configure(stage: Stage, database_url: str, policy: str) -> dict[str, str]:
     return keys
 
 
-def _warm(made: Whole) -> None:
+def _warm(made: Whole, make: Maker) -> None:
     """Every part has worked once before anything is measured."""
-    from bench.workload import picture
-
     tenant = next(iter(made.keys))
-    made.post([Posting(0.1 * n, tenant, ({**picture(n), "id": f"warm-{n}"},)) for n in range(10)])
+    made.post([Posting(0.1 * n, tenant, ({**make(n), "id": f"warm-{n}"},)) for n in range(10)])
     assert wait_for(made.stage.sink, 10, 60)[0] >= 10, "the whole system delivered nothing"
     made.stage.sink.reset()
 

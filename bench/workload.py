@@ -5,7 +5,6 @@ One tenant unless said. The configuration and the directory are those of a custo
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +15,6 @@ from notifier.config import load
 from notifier.core.events import RawItem, item_of
 from notifier.core.ids import TenantId
 from notifier.core.model import Credential
-from notifier.core.policy import Endpoint
 from notifier.core.policy_file import parse
 from notifier.importing import Importer
 from notifier.store import migrate
@@ -34,11 +32,10 @@ Event = dict[str, Any]
 Maker = Callable[[int], Event]
 
 
-def endpoint(name: str, url: str, tenant: str = TENANT) -> str:
+def endpoint(name: str, url: str, tenant: str = TENANT, in_flight: int | None = IN_FLIGHT) -> str:
     """One endpoint of the configuration."""
     text = f'[[tenants.{tenant}.endpoints]]\nname = "{name}"\nurl = "{url}"\nsecrets = ["env:{SECRET_NAME}"]\n'
-    limited = "in_flight" in {field.name for field in dataclasses.fields(Endpoint)}
-    return text + (f"in_flight = {IN_FLIGHT}\n" if limited else "")
+    return text + (f"in_flight = {in_flight}\n" if in_flight else "")
 
 
 def configuration(url: str) -> str:
@@ -137,13 +134,13 @@ def system(stage: Stage, database_url: str) -> System:
 
 
 def furnish(stage: Stage, made: System, text: str | None = None) -> None:
-    """Configuration and directory."""
+    """Configuration, and the directory of the usual tenant."""
     text = text or configuration(stage.sink.url())
     policy = parse(text, "notifier.toml")
     with made.store.write(CommitPoint.ADMIN) as tx:
         tx.save_policy(text, "bench", made.clock())
         tx.save_tenants({tenant.id: tenant.name for tenant in policy.tenants.values()})
-    for tenant in policy.tenants.values():
+    if (tenant := policy.tenants.get(TENANT)) is not None:
         importer = Importer(made.store, tenant)
         for name, table in (("outlets.csv", outlets()), ("contacts.csv", contacts())):
             report = importer.text(table, name)
