@@ -11,13 +11,29 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from notifier.core.ids import SessionId
-from notifier.core.limits import Allowances, Demand, Grant, Limit, LimitKey, Limits
+from notifier.core.limits import AccountRates, Allowances, Demand, Grant, Limit, LimitKey, Limits, limits_in
 from notifier.core.model import Claimed
-from notifier.ports import Limiter, StoreCall
+from notifier.ports import Limiter, PolicySource, StoreCall
 
 LOOK_EVERY = 0.05  #: seconds between two looks for waiting work of limited lanes
 LAPSE = 1.0  #: seconds a token that found no work is kept
 SOON = 0.001  #: seconds: the shortest sleep
+
+
+class PolicyLimits:
+    """The limits in force; made anew when another configuration is."""
+
+    def __init__(self, policies: PolicySource, rates: AccountRates) -> None:
+        self._policies = policies
+        self._rates = rates
+        self._made: tuple[int, Limits] | None = None
+
+    def __call__(self) -> Limits:
+        """Return them."""
+        policy = self._policies.current()
+        if self._made is None or self._made[0] != policy.version:
+            self._made = (policy.version, limits_in(policy, self._rates))
+        return self._made[1]
 
 
 class AllowanceKeeper:

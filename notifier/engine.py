@@ -23,9 +23,10 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from notifier.allowances import AllowanceKeeper
 from notifier.batching import Batcher
 from notifier.core.ids import AttemptId, NotificationId, SessionId, new_id
-from notifier.core.model import ChannelName, Claimed, ClaimRequest, NewAttempt, Settlement
+from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NewAttempt, Settlement
 from notifier.core.records import Swept, WorkerSession
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, StoreError, TemporaryFailure
 from notifier.heartbeat import HEARTBEAT, Heartbeat, Monotonic, Session, SessionSteps, Watch, awake_or_not
@@ -34,6 +35,10 @@ from notifier.store_thread import StoreThread
 
 log = structlog.get_logger(__name__)
 
+LOOK_AGAIN = 0.02  #: seconds: lanes were ready, but another claim held them just then
+UNPROVEN_PART = 4  #: lanes in trouble or not proven yet hold at most one slot in so many, all together
+GROUP = 0.008  #: seconds: under load, claims and group commits begin at least this far apart
+ENOUGH = 4  #: unless one slot in so many is free, or has something to save
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
 SWEEP_EVERY = 2.5  #: seconds; with DEAD_AFTER the longest a killed worker's rows wait is DEAD_AFTER + twice this
 ROUTE_LEFT_EVERY = 5.0  #: seconds
@@ -50,7 +55,7 @@ class Steps(SessionSteps, Protocol):
 
     def end_session(self, session: SessionId) -> int: ...
     def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int: ...
-    def claim(self, request: ClaimRequest) -> list[Claimed]: ...
+    def claim(self, request: ClaimRequest) -> Claims: ...
     def next_due_in(self) -> float | None: ...
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]: ...
     def prepare(self, claimed: Claimed, attempt_id: AttemptId, check: Callable[[], None]) -> Delivery: ...
@@ -83,6 +88,7 @@ class Engine:
         clock: Clock,
         limits: EngineLimits | None = None,
         monotonic: Monotonic = awake_or_not,
+        allowances: AllowanceKeeper | None = None,
     ) -> None:
         self._steps = steps
         self._channels = channels
@@ -92,11 +98,15 @@ class Engine:
         self._wake: asyncio.Event | None = None
         self._stopping = False
         self._in_flight: dict[asyncio.Task[None], Claimed] = {}
+        self._enough = max(1, self._limits.slots // ENOUGH)
+        self._claimed_at = float("-inf")  #: monotonic: when the last claim began
+        self._contended = False  #: others held what the last claim wanted
         self._failure: BaseException | None = None
         self._unheld = False  #: the session may own rows that no slot holds
         self._store, self._beats, self._upkeep = (StoreThread(name) for name in ("store", "heartbeat", "upkeep"))
         self._heartbeat = Heartbeat(steps, self._beats, clock, monotonic)
         self._watch = Watch()
+        self._allowances = allowances  #: None = no rate limits
 
     # -- from other threads -------------------------------------------------------------------------------------
 
@@ -117,8 +127,9 @@ class Engine:
     async def run(self) -> None:
         """Serve all lanes until stopped. Raises only what it cannot survive; the bootstep then starts it anew."""
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
-        self._begin = Batcher[NewAttempt, bool](self._commit_attempts, one_is_bad=_is_refused)
-        self._settle = Batcher[Settlement, None](self._commit_settlements, one_is_bad=_is_refused)
+        grouping: dict[str, Any] = {"apart": GROUP, "enough": self._enough, "one_is_bad": _is_refused}
+        self._begin = Batcher[NewAttempt, bool](self._commit_attempts, **grouping)
+        self._settle = Batcher[Settlement, None](self._commit_settlements, **grouping)
         timers: list[asyncio.Task[None]] = []
         try:
             for channel in self._channels.values():
@@ -162,6 +173,7 @@ class Engine:
     async def _claim_until_stopped(self) -> None:
         assert self._wake is not None
         while not self._stopping and self._failure is None:
+            await self._let_slots_free()
             self._wake.clear()
             try:
                 if await self._claim_free():
@@ -173,6 +185,12 @@ class Engine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), patience)
 
+    async def _let_slots_free(self) -> None:
+        """A claim costs the same for one slot as for fifty: for few it waits, a little, until there are more."""
+        if self._limits.slots - len(self._in_flight) < self._enough:
+            await asyncio.sleep(self._claimed_at + GROUP - time.monotonic())
+        self._claimed_at = time.monotonic()
+
     async def _claim_free(self) -> bool:
         """Fill the free slots. Returns whether looking again at once is worth it."""
         session = self._heartbeat.session
@@ -182,13 +200,29 @@ class Engine:
             return False
         if self._unheld:
             await self._free_unheld(session)
-        request = ClaimRequest(session.id, free, self._limits.per_lane, tuple(self._channels))
-        for row in await self._store(partial(self._steps.claim, request)):
+        request = ClaimRequest(
+            session.id,
+            free,
+            self._limits.per_lane,
+            tuple(self._channels),
+            unproven_slots=self._unproven_slots(),
+            allowances=await self._allowances.before_claim(free, session.id, self._store) if self._allowances else None,
+        )
+        claims = await self._store(partial(self._steps.claim, request))
+        if self._allowances is not None:
+            self._allowances.spend(claims)
+        self._contended = claims.contended
+        for row in claims:
             task = asyncio.create_task(self._deliver(row, session))
             self._in_flight[task] = row
             task.add_done_callback(self._slot_free)
             free -= 1
         return 0 < free < request.slots
+
+    def _unproven_slots(self) -> int:
+        """How many more slots lanes may have that are in trouble or not proven yet."""
+        most = max(1, self._limits.slots // UNPROVEN_PART)
+        return max(0, most - sum(row.unproven for row in self._in_flight.values()))
 
     async def _free_unheld(self, session: Session) -> None:
         self._unheld = False
@@ -205,8 +239,11 @@ class Engine:
         """How long to wait for a hint or a free slot: until the next row is due, at most POLL."""
         if len(self._in_flight) >= self._limits.slots:
             return POLL
+        if self._contended:
+            return LOOK_AGAIN
         seconds = await self._store(self._steps.next_due_in)
-        return POLL if seconds is None else min(POLL, seconds)
+        patience = POLL if seconds is None else min(POLL, seconds)
+        return patience if self._allowances is None else self._allowances.patience(patience)
 
     def _slot_free(self, task: asyncio.Task[None]) -> None:
         del self._in_flight[task]
@@ -345,6 +382,8 @@ class Engine:
                 await channel.close()
             except Exception:
                 log.exception("a channel did not close", action="close_failed", channel=channel.name)
+        if self._allowances is not None:
+            await self._allowances.close()
         for thread in (self._store, self._beats, self._upkeep):
             thread.close()
 

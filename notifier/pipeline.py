@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -30,11 +30,14 @@ from notifier.core import acceptance, order_flow, retrying
 from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, RecordAdapter, read
 from notifier.core.ids import AttemptId, EventId, NotificationId, SessionId, new_id
+from notifier.core.lanes import sign_of
+from notifier.core.limits import Demand, Limits
 from notifier.core.model import (
     AttemptOutcome,
     ChannelName,
     Claimed,
     ClaimRequest,
+    Claims,
     Credential,
     Event,
     NewAttempt,
@@ -53,6 +56,7 @@ from notifier.unit import CommitPoint, Writer
 log = structlog.get_logger(__name__)
 
 ACCEPT_CHUNK = 100  #: events per transaction
+RELEASE_ROUNDS = 5  #: transactions of one sweep that make held rows due again
 LEFT_AFTER = timedelta(seconds=5)  #: a hint that takes longer is not coming
 ROUTE_CHUNK = 25  #: events per transaction; each may have a dozen notifications
 MOST_DETAIL = 500  #: characters of what a receiver answered
@@ -193,10 +197,16 @@ class Pipeline:
             due = tx.next_due(now)
         return None if due is None else (due - now).total_seconds()
 
-    def claim(self, request: ClaimRequest) -> list[Claimed]:
+    def claim(self, request: ClaimRequest) -> Claims:
         """Take due rows for a session."""
         with self.store.write(CommitPoint.CLAIM) as tx:
             return tx.claim(request, self.clock())
+
+    def demand(self, limits: Limits, most: int) -> Demand:
+        """Return what waits in lanes that have a rate limit, and the sessions that may send it."""
+        with self.store.read() as tx:
+            waiting = tx.waiting_in(limits, most, self.clock())
+            return Demand(waiting, [session.id for session in tx.sessions()] if waiting else ())
 
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         """Commit attempt rows just before the sends (P4); returns those that may be sent."""
@@ -211,15 +221,14 @@ class Pipeline:
 
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement:
         """Return what an attempt came to."""
-        now = self.clock()
+        now, chance = self.clock(), self.chance()
         if isinstance(result, Receipt):
             follows = retrying.after_success(delivered=result.delivered)
         else:
-            follows = retrying.after_error(
-                result, claimed.channel, claimed.tries + 1, claimed.expires_at, now, self.chance()
-            )
+            tries = claimed.tries + 1 - claimed.waits
+            follows = retrying.after_error(result, claimed.channel, tries, claimed.expires_at, now, chance)
         _log_outcome(claimed, attempt_id, follows)
-        return _settlement(claimed, attempt_id, result, follows, now)
+        return replace(_settlement(claimed, attempt_id, result, follows, now), chance=chance)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Save outcomes in bulk."""
@@ -246,7 +255,22 @@ class Pipeline:
         with self.store.write(CommitPoint.SWEEP) as tx:
             if dead is None:
                 dead = [session for session in tx.sessions() if session.heartbeat_at < now - DEAD_AFTER]
-            return tx.sweep(now, dead)
+            swept = tx.sweep(now, dead)
+        return replace(swept, released=self._release_held(now))
+
+    def _release_held(self, now: datetime) -> int:
+        """Rows of event types that are on again, some at a time: receivers are not met with everything at once."""
+        with self.store.read() as tx:
+            if not tx.anything_held():
+                return 0
+        released = 0
+        for _ in range(RELEASE_ROUNDS):
+            with self.store.write(CommitPoint.SWEEP) as tx:
+                found = tx.release_held(now)
+            released += found
+            if not found:
+                break
+        return released
 
     async def look_up_unknowns(self, channels: Mapping[ChannelName, Channel], store: StoreCall) -> int:
         """Ask the provider about SMS whose answer was lost (P4). Returns how many were resolved."""
@@ -291,6 +315,8 @@ def _settlement(
         provider_id=_kept(receipt.provider_id, MOST_DETAIL),
         pause_lane_until=follows.pause_lane_until,
         disable_target=follows.disable_target,
+        waited=follows.waited,
+        lane_sign=sign_of(result if isinstance(result, DeliveryError) else None, claimed.channel),
     )
 
 

@@ -115,6 +115,11 @@ def _order(tx: Reader, event: Event) -> Order | None:
     return tx.orders_by_number(event.tenant, [number]).get(number)
 
 
+def _in_flight_limit(planned: Planned, policy: TenantPolicy) -> int | None:
+    """Of a lane: callbacks as configured, people's channels without."""
+    return next((item.in_flight for item in policy.endpoints if item.name == planned.endpoint), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """From an event to its notifications."""
@@ -161,6 +166,7 @@ class Planner:
             status=NotificationStatus.SUPPRESSED if suppressed else NotificationStatus.DUE,
             due_at=planned.due_at,
             expires_at=planned.expires_at,
+            in_flight_limit=_in_flight_limit(planned, policy),
             reason=planned.suppressed.value if planned.suppressed else None,
             subject=event.subject,
             message=message,

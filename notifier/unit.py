@@ -25,10 +25,11 @@ from notifier.core.ids import (
     SessionId,
     TenantId,
 )
+from notifier.core.limits import LimitKey, Limits
 from notifier.core.model import (
     ChannelName,
-    Claimed,
     ClaimRequest,
+    Claims,
     Contact,
     Event,
     Message,
@@ -50,6 +51,7 @@ from notifier.core.records import (
     UnknownAttempt,
     WorkerSession,
 )
+from notifier.core.switches import Switch
 
 
 class CommitPoint(StrEnum):
@@ -170,6 +172,13 @@ class AdminReader(Protocol):
     def next_due(self, now: datetime) -> datetime | None:
         """When after now the next lane wakes up, because rows become due or its pause ends; None = none will."""
 
+    def switches(self) -> list[Switch]:
+        """Everything that is off, the oldest first."""
+
+    def anything_held(self) -> bool: ...
+    def waiting_in(self, limits: Limits, most: int, now: datetime) -> Mapping[LimitKey, int]:
+        """Due rows by rate limit, of lanes that may be claimed from; no lane is counted further than `most`."""
+
     def schema_version(self) -> str | None: ...
     def sessions(self) -> list[WorkerSession]: ...
 
@@ -243,7 +252,7 @@ class DeliveryWriter(Protocol):
     def end_session(self, session: SessionId, now: datetime) -> int:
         """Return claimed rows without attempt to due and remove the session. Returns how many."""
 
-    def claim(self, request: ClaimRequest, now: datetime) -> list[Claimed]:
+    def claim(self, request: ClaimRequest, now: datetime) -> Claims:
         """Take due rows: ready lanes round-robin by tenant, then at most `per_lane` from each (SKIP LOCKED)."""
 
     def save_attempts(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
@@ -260,7 +269,13 @@ class DeliveryWriter(Protocol):
     def free_unheld(self, session: SessionId, held: Collection[NotificationId], now: datetime) -> int:
         """Free what the session claimed and does not hold. Returns how many."""
 
+    def release_held(self, now: datetime) -> int:
+        """End held rows past their life and make due those that nothing stops any more, some of them; how many."""
+
     def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None: ...
+    def limit_lanes(self, limits: Mapping[tuple[TenantId, str], int]) -> None:
+        """Callbacks to an endpoint (tenant, name): so many may be under way at once, in each of its lanes."""
+
     def advance(self, attempt: AttemptId, status: NotificationStatus, code: str | None, now: datetime) -> bool:
         """A provider call-back moves the attempt's notification forward only."""
 
@@ -300,6 +315,16 @@ class ActWriter(Protocol):
 
 class AdminWriter(Protocol):
     """Configuration, directory, keys."""
+
+    def switch_off(self, switch: Switch) -> bool:
+        """Turn it off; False when the same is off already."""
+
+    def start_gently(self, switch: Switch, after: LaneId | None) -> LaneId | None:
+        """Before it is on again: lanes it stopped begin with one delivery under way. Some at a time, by id; returns
+        the last one changed, None when none is left."""
+
+    def switch_on(self, switch_id: str) -> bool:
+        """Turn it on again; False when no such switch is off."""
 
     def save_policy(self, text: str, applied_by: str, now: datetime) -> int:
         """Store as the next numbered version; returns the number. Events set aside are routed again under it."""

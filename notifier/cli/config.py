@@ -52,6 +52,9 @@ def apply_file(file: File = None) -> None:
         same = before is not None and before[1] == text
         version = before[0] if before is not None and same else tx.save_policy(text, getpass.getuser(), utc_now())
         tx.save_tenants({tenant.id: tenant.name for tenant in policy.tenants.values()})
+        tx.limit_lanes(
+            {(tenant.id, item.name): item.in_flight for tenant in policy.tenants.values() for item in tenant.endpoints}
+        )
     already = " already" if same else ""
     say(f"configuration {version} is{already} in force ({len(policy.tenants)} tenants)")
 

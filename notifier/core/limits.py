@@ -197,13 +197,11 @@ class Spending:
         self._limits = allowances.limits if allowances else Limits()
         self._left = Counter(allowances.tokens if allowances else {})
 
-    def most(self, tenant: TenantId, channel: ChannelName, target: str, wanted: int) -> int:
-        """Of `wanted` rows of a lane, how many may be taken."""
+    def give(self, tenant: TenantId, channel: ChannelName, target: str, wanted: int) -> int:
+        """Of `wanted` rows of a lane, how many may be taken; they count from here on."""
         key = self._limits.of_lane(tenant, channel, target)
-        return wanted if key is None else min(wanted, self._left[key])
-
-    def took(self, tenant: TenantId, channel: ChannelName, target: str, rows: int) -> None:
-        """Count what was taken from a lane."""
-        key = self._limits.of_lane(tenant, channel, target)
-        if key is not None:
-            self._left[key] -= rows
+        if key is None:
+            return wanted
+        given = max(0, min(wanted, self._left[key]))
+        self._left[key] -= given
+        return given

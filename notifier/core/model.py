@@ -6,11 +6,11 @@ Times are timezone-aware UTC datetimes with microseconds; money is integer minor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from notifier.core.ids import (
     AttemptId,
@@ -25,6 +25,9 @@ from notifier.core.ids import (
     SessionId,
     TenantId,
 )
+
+if TYPE_CHECKING:  # limits are made of the words below
+    from notifier.core.limits import Allowances
 
 
 class EventType(StrEnum):
@@ -79,6 +82,7 @@ class NotificationStatus(StrEnum):
     """Where a notification stands (design: due → claimed → sent → delivered, or an end with a reason)."""
 
     DUE = "due"
+    HELD = "held"  #: its event type is switched off
     CLAIMED = "claimed"
     SENT = "sent"
     DELIVERED = "delivered"
@@ -97,6 +101,15 @@ class AttemptOutcome(StrEnum):
     NOT_SENT = "not_sent"  #: failed before the request was written
     REFUSED = "refused"  #: the receiver answered no
     UNKNOWN = "unknown"  #: written, no usable answer
+
+
+class LaneSign(StrEnum):
+    """What the end of an attempt says of its lane: of the receiver, not of one message."""
+
+    WELL = "well"  #: it answers, be it with no to this message
+    TROUBLE = "trouble"  #: it cannot be reached, does not answer, or breaks
+    BUSY = "busy"  #: it, or a provider, wants to be left alone for a while
+    NONE = "none"  #: nothing: the failure is ours
 
 
 class Suppression(StrEnum):
@@ -260,6 +273,7 @@ class NewNotification:
     subject: str = ""
     message: Message | None = None  #: None when suppressed
     links: tuple[LinkPlan, ...] = ()
+    in_flight_limit: int | None = None  #: of the lane, as configured; None = any number
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +312,8 @@ class Claimed:
     message: Message
     session: SessionId
     last_outcome: AttemptOutcome | None = None
+    waits: int = 0  #: how many of the attempts were told to wait: they count for no retry
+    unproven: bool = False  #: its lane is in trouble, or not proven yet: it takes of the slots kept for such
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,6 +347,9 @@ class Settlement:
     provider_id: str | None = None  #: Twilio sid, SMTP queue id
     pause_lane_until: datetime | None = None
     disable_target: bool = False
+    waited: bool = False  #: the refusal spoke of us or of the lane: the attempt counts for no retry
+    lane_sign: LaneSign = LaneSign.NONE
+    chance: float = 0.5  #: uniform in [0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,3 +360,25 @@ class ClaimRequest:
     slots: int
     per_lane: int
     channels: tuple[ChannelName, ...] = field(default_factory=lambda: tuple(ChannelName))
+    allowances: Allowances | None = None  #: tokens for lanes with a rate limit; None = no limit is in force
+    unproven_slots: int | None = None  #: most rows from lanes in trouble or not proven yet; None = any number
+
+
+@dataclass(frozen=True, slots=True)
+class Claims(Sequence[Claimed]):
+    """What a claim brought."""
+
+    rows: tuple[Claimed, ...] = ()
+    contended: bool = False  #: no rows, although lanes are ready: others hold them; worth another look in a moment
+
+    @overload
+    def __getitem__(self, index: int) -> Claimed: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Claimed]: ...
+    def __getitem__(self, index: int | slice) -> Claimed | Sequence[Claimed]:
+        """The rows are what it is about."""
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        """How many rows were claimed."""
+        return len(self.rows)

@@ -13,6 +13,8 @@ from enum import StrEnum
 from notifier.core.ids import EndpointName, TenantId
 from notifier.core.model import ChannelName, Priority
 
+IN_FLIGHT = 20  #: calls of an endpoint under way at once, unless it says otherwise
+
 
 def role_slug(text: str) -> str:
     """One spelling of a role for files and directory: "Sales Rep" → "sales_rep"."""
@@ -82,6 +84,7 @@ class Endpoint:
     types: tuple[str, ...] = ("coolr.*",)
     when: When = When.FINAL
     rate: float = 0.0  #: most messages per second; 0 = no limit
+    in_flight: int = IN_FLIGHT  #: most calls under way at once, for each priority
 
 
 class Confirmation(StrEnum):
@@ -140,6 +143,10 @@ class TenantPolicy:
     endpoints: tuple[Endpoint, ...] = ()
     links: LinkPolicy = field(default_factory=LinkPolicy)
     orders: OrderPolicy = field(default_factory=OrderPolicy)
+    endpoint_named: Mapping[str, Endpoint] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "endpoint_named", {endpoint.name: endpoint for endpoint in self.endpoints})
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from notifier.core.ids import EndpointName, TenantId
 from notifier.core.matching import like
 from notifier.core.model import ChannelName, EventType, Priority
 from notifier.core.policy import (
+    IN_FLIGHT,
     Condition,
     Confirmation,
     Endpoint,
@@ -90,6 +91,7 @@ KEYS: dict[str, dict[str, str]] = {
         "types": "texts",
         "when": "text",
         "rate": "number",
+        "in_flight": "count",
     },
 }
 WORDS = {
@@ -102,7 +104,14 @@ WORDS = {
     "tables": "a list of tables",
 }
 #: The largest whole number of a key.
-MOST = {"view_days": 365, "order_days": 365, "deadline_margin_minutes": 10_080, "undo_minutes": 10_080}
+MOST = {
+    "view_days": 365,
+    "order_days": 365,
+    "deadline_margin_minutes": 10_080,
+    "undo_minutes": 10_080,
+    "in_flight": 1000,
+}
+LEAST = {"in_flight": 1}
 MOST_TEXT = 500  #: characters of a text
 MOST_ENTRIES = 1000  #: of a list
 SLOWEST, FASTEST = 0.001, 10_000  #: messages per second
@@ -283,6 +292,7 @@ class _Reader:
             types=tuple(table.get("types", ("coolr.*",))),
             when=When(when),
             rate=table.get("rate", 0.0),
+            in_flight=table.get("in_flight", IN_FLIGHT),
         )
 
     # -- values -------------------------------------------------------------------------------------------------------
@@ -411,8 +421,8 @@ def _unfit(name: str, value: Any) -> str | None:
         return f"has {len(texts):,} entries, at most {MOST_ENTRIES:,}"
     if any(isinstance(text, str) and not (text.isprintable() and len(text) <= MOST_TEXT) for text in texts):
         return f"must be one line of at most {MOST_TEXT} characters, without control characters"
-    if name in MOST and not 0 <= value <= MOST[name]:
-        return f"must be between 0 and {MOST[name]:,}"
+    if name in MOST and not LEAST.get(name, 0) <= value <= MOST[name]:
+        return f"must be between {LEAST.get(name, 0)} and {MOST[name]:,}"
     if name == "rate" and not SLOWEST <= value <= FASTEST:
         return f"must be between {SLOWEST:g} and {FASTEST:,} messages per second; leave it out for no limit"
     if name.startswith("value_") and not abs(value) <= MOST_VALUE:

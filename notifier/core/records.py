@@ -106,6 +106,7 @@ class Swept:
     freed: int = 0  #: claimed rows without an attempt, due again
     unknown: int = 0  #: open attempts of dead sessions
     expired: int = 0
+    released: int = 0  #: held rows that nothing stops any more, due again; or ended by their age
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +134,4 @@ class LaneStats:
     sent: int
     failed: int
     unknown: int
+    held: int

@@ -3,6 +3,9 @@
 Retry times are full jitter over a table of ceilings (a random moment between 1 s and the ceiling), so that a herd of
 failed deliveries spreads out. Callbacks follow the ten steps of Standard Webhooks. A failure with a provider code was
 answered (refused); one without never reached the receiver (not sent); a lost answer is `unknown` (promise P4).
+
+A refusal that speaks of the lane or of us, and not of the message, costs none of its tries: it waits, until its life
+ends (`expires_at`, which routing gives every notification).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ CEILINGS: dict[ChannelName, tuple[int, ...]] = {
 }
 MIN_DELAY = 1.0  #: seconds
 LANE_PAUSE = 30.0  #: seconds a lane rests after a lane-wide failure that names no time
+FENCED = "fenced"  #: reason of a failure by which a session kept itself from sending
 LONGEST_RETRY_AFTER = 86_400.0  #: seconds; a receiver asking for more gets a try a day
 LOOK_UP_AFTER = timedelta(minutes=2)  #: SMS: wait for the status call-back before asking the provider
 
@@ -39,6 +43,7 @@ class Next:
     code: str | None = None
     pause_lane_until: datetime | None = None
     disable_target: bool = False
+    waited: bool = False  #: counts for no retry
 
 
 def seconds_asked(retry_after: str | None, now: datetime) -> float | None:
@@ -62,7 +67,7 @@ def after_success(*, delivered: bool) -> Next:
 def after_error(
     error: DeliveryError, channel: ChannelName, tries: int, expires_at: datetime | None, now: datetime, chance: float
 ) -> Next:
-    """Return what follows a failed try. `tries` counts this one; `chance` is uniform in [0, 1)."""
+    """Return what follows a failed try. `tries` counts this one but none that waited; `chance` is uniform in [0, 1)."""
     match error:
         case PermanentFailure():
             return _ended(error, NotificationStatus.FAILED)
@@ -88,16 +93,25 @@ def _again(
     now: datetime,
     chance: float,
 ) -> Next:
-    ceilings = CEILINGS[channel]
-    if tries > len(ceilings):
+    ceilings, lane_wide = CEILINGS[channel], getattr(error, "lane_wide", False)
+    waited = expires_at is not None and (lane_wide or error.reason == FENCED)  # without an end it could wait for ever
+    if tries > len(ceilings) and not waited:
         return _ended(error, NotificationStatus.FAILED, "gave_up")
     asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_RETRY_AFTER)
-    due = now + timedelta(seconds=max(MIN_DELAY, chance * ceilings[tries - 1], asked))
+    pause = asked or LANE_PAUSE if lane_wide else 0.0
+    delay = 0.0 if waited else chance * ceilings[tries - 1]  # the lane's pause is what a waiting row waits for
+    due = now + timedelta(seconds=max(MIN_DELAY, delay, asked, pause))
     if expires_at is not None and due >= expires_at:
         return _ended(error, NotificationStatus.EXPIRED, "no_time_left")
-    pause = now + timedelta(seconds=asked or LANE_PAUSE) if getattr(error, "lane_wide", False) else None
     return Next(
-        _outcome(error), NotificationStatus.DUE, due, error.reason, error.detail, error.code, pause_lane_until=pause
+        _outcome(error),
+        NotificationStatus.DUE,
+        due,
+        error.reason,
+        error.detail,
+        error.code,
+        pause_lane_until=now + timedelta(seconds=pause) if lane_wide else None,
+        waited=waited,
     )
 
 

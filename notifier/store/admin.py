@@ -60,6 +60,7 @@ class AdminReads(Base):
                 count(status.in_([NotificationStatus.SENT, NotificationStatus.DELIVERED])),
                 count(status == NotificationStatus.FAILED),
                 count(status == NotificationStatus.UNKNOWN),
+                count(status == NotificationStatus.HELD),
             )
             .join(notifications, notifications.c.lane_id == lanes.c.id)
             .group_by(lanes.c.channel, lanes.c.priority)

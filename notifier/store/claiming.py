@@ -1,111 +1,109 @@
-"""claim: due rows become a session's, fair by tenant. Never waits for a lock (SKIP LOCKED on PostgreSQL)."""
+"""claim: due rows become a session's, fair by tenant. Never waits for a lock (SKIP LOCKED on PostgreSQL).
+
+Who is next is asked of the lane rows alone, however many notifications wait. Only lanes that get a turn are locked, so
+that two claims at once find different ones; what a lane may still have under way is counted from its rows after that,
+over all sessions: there is no counter that could drift.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from itertools import zip_longest
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, or_, select
-
-from notifier.core.ids import LaneId, NotificationId, SessionId
-from notifier.core.model import (
-    Claimed,
-    ClaimRequest,
-    NotificationStatus,
-    Priority,
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    column,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
 )
-from notifier.store.base import Base, chunks
-from notifier.store.lanes import refresh_lanes
+
+from notifier.core.ids import LaneId, NotificationId, SessionId, TenantId
+from notifier.core.lanes import PROVEN_FOR, ReadyLane, shares
+from notifier.core.limits import Allowances, Spending
+from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NotificationStatus, Priority
+from notifier.store.base import chunks
+from notifier.store.lanes import refresh_lanes, window_from
+from notifier.store.limiting import OUTSIDE, named
 from notifier.store.rows import claimed_from
+from notifier.store.switches import SwitchWrites, any_kind_off, no_lane_switch
 from notifier.store.tables import lanes, messages, notifications, workers
+from notifier.store.types import Id, UtcTime, Word
 
-READY_LANES = 500  #: lanes looked at by one claim
-RANK = case((lanes.c.priority == Priority.HIGH, 0), (lanes.c.priority == Priority.NORMAL, 1), else_=2)
-NEVER = datetime.min.replace(tzinfo=UTC)
+ANY_NUMBER = 1_000_000  #: where nothing limits
+RANK = case((lanes.c.priority == Priority.HIGH.value, 0), (lanes.c.priority == Priority.NORMAL.value, 1), else_=2)
+#: Written into the statements: with a parameter in its place a prepared plan cannot use a partial index.
+DUE, CLAIMED = (
+    literal_column(f"'{status}'", Word()) for status in (NotificationStatus.DUE, NotificationStatus.CLAIMED)
+)
+NOW = bindparam("now", type_=UtcTime)
+STALE = bindparam("stale", type_=UtcTime)
+WINDOW = window_from(STALE)
+LIMIT = func.coalesce(lanes.c.in_flight_limit, ANY_NUMBER)
+CEILING = case((WINDOW < LIMIT, WINDOW), else_=LIMIT)  #: most rows of the lane under way at once
 
 
-class ClaimWrites(Base):
+class ClaimWrites(SwitchWrites):
     """Who is next."""
 
-    def claim(self, request: ClaimRequest, now: datetime) -> list[Claimed]:
+    def claim(self, request: ClaimRequest, now: datetime) -> Claims:
         """Take due rows: ready lanes round-robin by tenant, at most `per_lane` from each, the oldest first.
 
         A session that was buried gets nothing.
         """
-        if self.connection.execute(select(workers.c.id).where(workers.c.id == request.session)).one_or_none() is None:
+        facts, limited = _facts(request, now), request.allowances is not None
+        query = (_LOCKED if self.on_postgresql else _PLACED)[limited]
+        ready = self.connection.execute(query, facts).all()
+        wanted = shares(_ready(ready), request.slots, request.per_lane, _unproven_slots(request))
+        given = _within(request.allowances, ready, wanted)
+        taken = self._take(ready, given, now)
+        if any(row.kind_off for row in ready):
+            taken = self.hold_stopped(taken)
+        unproven = {row.id for row in ready if row.in_flight_window is not None}
+        rows = self._claimed(taken, request.session, unproven)
+        # A lane that only wanted tokens had no turn.
+        turns = [row for row, share, want in zip(ready, given, wanted, strict=True) if share or not want]
+        refresh_lanes(self.connection, [LaneId(row.id) for row in turns], now)
+        if rows:
+            return Claims(tuple(rows))
+        left = self.connection.execute(_PLACED[limited], facts | {"slots": 1}).first()
+        return Claims((), contended=left is not None)
+
+    def _take(self, ready: Sequence[Row[Any]], given: Sequence[int], now: datetime) -> list[NotificationId]:
+        asked = [(row, share) for row, share in zip(ready, given, strict=True) if share]
+        if not asked:
             return []
-        ready = self._ready_lanes(request, now)
-        taken: list[NotificationId] = []
-        asked: list[LaneId] = []
-        for position, lane in enumerate(ready):
-            room = request.slots - len(taken)
-            if room <= 0:
-                break
-            fair = max(1, -(-room // (len(ready) - position)))
-            taken += self._due_in(lane, min(fair, request.per_lane), now)
-            asked.append(lane)
-        if taken:
-            self._mark_claimed(taken, request.session)
-        refresh_lanes(self.connection, asked, now)
-        return self._claimed(taken, request.session)
+        if not self.on_postgresql:  # alone in the database: the room is what it was
+            found = [self.connection.execute(_DUE, {"lane": row.id, "most": share, "now": now}) for row, share in asked]
+            return [NotificationId(row.id) for rows in found for row in rows]
+        values = {
+            "lanes": [row.id for row, _ in asked],
+            "shares": [share for _, share in asked],
+            "ceilings": [row.ceiling for row, _ in asked],
+            "most": max(given),
+            "now": now,
+        }
+        return [NotificationId(row.id) for row in self.connection.execute(_DUE_OF_ALL, values)]
 
-    def _ready_lanes(self, request: ClaimRequest, now: datetime) -> list[LaneId]:
-        """Locked on PostgreSQL, those another claim holds left out. Tenants take turns, who waited longest first.
-
-        Of a tenant's lanes the urgent come first, equals in turn. The turns are kept in the lanes themselves: a
-        claim is often for one free slot, and a flood with the oldest rows must not win every one of them.
-        """
-        awake = or_(lanes.c.paused_until.is_(None), lanes.c.paused_until <= now)
-        query = (
-            select(lanes.c.id, lanes.c.tenant, RANK.label("rank"), lanes.c.claimed_at, lanes.c.next_due_at)
-            .where(lanes.c.next_due_at <= now, awake, lanes.c.channel.in_([name.value for name in request.channels]))
-            .order_by(lanes.c.claimed_at.nulls_first(), RANK, lanes.c.next_due_at)
-            .limit(READY_LANES)
-        )
-        by_tenant: dict[str, list[Row[Any]]] = {}
-        for lane in self.connection.execute(self.locked(query, skip=True)):
-            by_tenant.setdefault(lane.tenant, []).append(lane)
-        waited = sorted(by_tenant.values(), key=lambda its: max(lane.claimed_at or NEVER for lane in its))
-        turns = zip_longest(*(sorted(its, key=_urgency) for its in waited))
-        return [LaneId(lane.id) for turn in turns for lane in turn if lane is not None]
-
-    def _due_in(self, lane: LaneId, most: int, now: datetime) -> list[NotificationId]:
-        table = notifications
-        alive = or_(table.c.expires_at.is_(None), table.c.expires_at > now)
-        query = (
-            select(table.c.id)
-            .where(table.c.lane_id == lane, table.c.status == NotificationStatus.DUE, table.c.due_at <= now, alive)
-            .order_by(table.c.due_at)
-            .limit(most)
-        )
-        return [NotificationId(found) for found in self.connection.execute(self.locked(query, skip=True)).scalars()]
-
-    def _mark_claimed(self, taken: Sequence[NotificationId], session: SessionId) -> None:
-        for some in chunks(taken):
-            query = notifications.update().where(notifications.c.id.in_(some))
-            self.connection.execute(query.values(status=NotificationStatus.CLAIMED, claimed_by=session))
-
-    def _claimed(self, taken: Sequence[NotificationId], session: SessionId) -> list[Claimed]:
+    def _claimed(self, taken: Sequence[NotificationId], session: SessionId, unproven: set[str]) -> list[Claimed]:
         found: dict[str, Claimed] = {}
         for some in chunks(taken):
-            query = (
-                select(
-                    notifications,
-                    lanes.c.priority,
-                    lanes.c.target,
-                    messages.c.locale,
-                    messages.c.template_hash,
-                    messages.c.context,
-                )
-                .join(lanes, lanes.c.id == notifications.c.lane_id)
-                .join(messages, messages.c.id == notifications.c.message_id, isouter=True)
-                .where(notifications.c.id.in_(some))
-            )
-            for row in self.connection.execute(query).mappings():
+            mine = notifications.update().where(notifications.c.id.in_(some))
+            self.connection.execute(mine.values(status=NotificationStatus.CLAIMED, claimed_by=session))
+            for row in self.connection.execute(_CONTENT, {"taken": some}).mappings():
                 if row["context"] is not None:
-                    found[row["id"]] = claimed_from(row, session)
+                    found[row["id"]] = claimed_from(row, session, unproven=row["lane_id"] in unproven)
         self._fail_without_message([lost for lost in taken if lost not in found])
         return [found[notification] for notification in taken if notification in found]
 
@@ -116,5 +114,171 @@ class ClaimWrites(Base):
             self.connection.execute(notifications.update().where(notifications.c.id.in_(some)).values(values))
 
 
-def _urgency(lane: Row[Any]) -> tuple[int, datetime, datetime]:
-    return lane.rank, lane.claimed_at or NEVER, lane.next_due_at
+def _facts(request: ClaimRequest, now: datetime) -> dict[str, Any]:
+    return {
+        "now": now,
+        "stale": now - PROVEN_FOR,
+        "session": request.session,
+        "channels": [name.value for name in request.channels],
+        "unproven_slots": _unproven_slots(request),
+        "slots": request.slots,
+        **(named(request.allowances.exhausted()) if request.allowances is not None else {}),
+    }
+
+
+def _ready(rows: Sequence[Row[Any]]) -> list[ReadyLane]:
+    return [ReadyLane(LaneId(r.id), TenantId(r.tenant), r.room, r.in_flight_window is not None) for r in rows]
+
+
+def _within(allowances: Allowances | None, rows: Sequence[Row[Any]], wanted: Sequence[int]) -> Sequence[int]:
+    """The shares, cut to the tokens of rate limits."""
+    if allowances is None:
+        return wanted
+    spending = Spending(allowances)
+    return [
+        spending.give(TenantId(row.tenant), ChannelName(row.channel), row.target, share)
+        for row, share in zip(rows, wanted, strict=True)
+    ]
+
+
+def _unproven_slots(request: ClaimRequest) -> int:
+    return ANY_NUMBER if request.unproven_slots is None else request.unproven_slots
+
+
+# -- the statements, built once --------------------------------------------------------------------------------------
+
+
+def _awake() -> ColumnElement[bool]:
+    return and_(lanes.c.next_due_at <= NOW, or_(lanes.c.paused_until.is_(None), lanes.c.paused_until <= NOW))
+
+
+def _alive_and_due(lane: ColumnElement[str]) -> ColumnElement[bool]:
+    table = notifications
+    alive = or_(table.c.expires_at.is_(None), table.c.expires_at > NOW)
+    return and_(table.c.lane_id == lane, table.c.status == DUE, table.c.due_at <= NOW, alive)
+
+
+def _placed(*, limited: bool) -> Select[Any]:
+    """Lanes with due rows and room for them, those to be served first. Tenants take turns, who waited longest first.
+
+    Of a tenant's lanes the urgent come first, equals in turn. The turns are kept in the lanes themselves: a claim is
+    often for one free slot, and a flood with the oldest rows must not win every one of them.
+    """
+    table = notifications
+    under_way = (
+        select(table.c.lane_id, func.count().label("held"))
+        .where(table.c.status == CLAIMED)
+        .group_by(table.c.lane_id)
+        .subquery("under_way")
+    )
+    ready = (
+        select(
+            lanes.c.id,
+            lanes.c.tenant,
+            lanes.c.channel,
+            lanes.c.target,
+            RANK.label("rank"),
+            lanes.c.claimed_at,
+            lanes.c.next_due_at,
+            WINDOW.label("in_flight_window"),
+            CEILING.label("ceiling"),
+            (CEILING - func.coalesce(under_way.c.held, 0)).label("room"),
+        )
+        .join(under_way, under_way.c.lane_id == lanes.c.id, isouter=True)
+        .where(_awake(), lanes.c.channel.in_(bindparam("channels", expanding=True)), no_lane_switch())
+        .where(OUTSIDE if limited else true())
+        .where(exists().where(workers.c.id == bindparam("session", type_=Id())))
+        .subquery("ready")
+    )
+    among = [ready.c.rank, ready.c.claimed_at.nulls_first(), ready.c.next_due_at, ready.c.id]
+    turns = (
+        select(
+            ready,
+            func.row_number().over(partition_by=ready.c.tenant, order_by=among).label("turn"),
+            func.max(ready.c.claimed_at).over(partition_by=ready.c.tenant).label("waited"),
+        )
+        .where(ready.c.room > 0)
+        .subquery("turns")
+    )
+    proven = turns.c.in_flight_window.is_(None)
+    order = [turns.c.turn, turns.c.waited.nulls_first(), turns.c.next_due_at, turns.c.id]
+    place = func.row_number().over(partition_by=proven, order_by=order)
+    places = select(turns, place.label("place")).subquery("places")
+    allowed = or_(places.c.in_flight_window.is_(None), places.c.place <= bindparam("unproven_slots", type_=Integer()))
+    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at, places.c.id]
+    return (
+        select(places, any_kind_off().label("kind_off"))
+        .where(allowed)
+        .order_by(*ordered)
+        .limit(bindparam("slots", type_=Integer()))
+    )
+
+
+def _locked(*, limited: bool) -> Select[Any]:
+    """The same, each lane locked and looked at once more; lanes that another claim holds are left out."""
+    places = _PLACED[limited].limit(None).subquery("placed")
+    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at, places.c.id]
+    now = (lanes.c.id, lanes.c.tenant, lanes.c.channel, lanes.c.target)  # not as they were before the lock
+    state = (WINDOW.label("in_flight_window"), CEILING.label("ceiling"), places.c.room, places.c.kind_off)
+    query = select(*now, *state).join(places, lanes.c.id == places.c.id).where(_awake()).order_by(*ordered)
+    some = query.limit(bindparam("slots", type_=Integer()))
+    return some.with_for_update(of=lanes, skip_locked=True, key_share=True)
+
+
+def _due_of_all() -> Select[Any]:
+    """PostgreSQL: the due rows of many lanes in one statement, locked; rows that somebody else holds are left out.
+
+    The inner limit is a plain number for the planner; the outer one is the lane's share, and its room as it is now
+    that the lane is locked.
+    """
+    table = notifications
+    wanted = (
+        func.unnest(
+            bindparam("lanes", type_=ARRAY(Word())),
+            bindparam("shares", type_=ARRAY(Integer())),
+            bindparam("ceilings", type_=ARRAY(Integer())),
+        )
+        .table_valued(
+            column("lane", Word()), column("share", Integer()), column("ceiling", Integer()), with_ordinality="place"
+        )
+        .render_derived("wanted")
+    )
+    under_way = and_(table.c.lane_id == wanted.c.lane, table.c.status == CLAIMED)
+    held = select(func.count()).select_from(table).where(under_way).correlate(wanted).scalar_subquery()
+    room = func.greatest(0, func.least(wanted.c.share, wanted.c.ceiling - held))
+    oldest = (
+        select(table.c.id, table.c.due_at)
+        .where(_alive_and_due(wanted.c.lane))
+        .correlate(wanted)
+        .order_by(table.c.due_at)
+        .limit(bindparam("most", type_=Integer()))
+        .with_for_update(skip_locked=True, key_share=True)
+        .lateral("oldest")
+    )
+    some = select(oldest.c.id, oldest.c.due_at).limit(room).correlate(wanted).lateral("some")
+    return select(some.c.id).select_from(wanted.join(some, true())).order_by(wanted.c.place, some.c.due_at)
+
+
+#: With and without rate limits in force.
+_PLACED = {limited: _placed(limited=limited) for limited in (False, True)}
+_LOCKED = {limited: _locked(limited=limited) for limited in (False, True)}
+_DUE = (
+    select(notifications.c.id)
+    .where(_alive_and_due(bindparam("lane", type_=Id())))
+    .order_by(notifications.c.due_at)
+    .limit(bindparam("most", type_=Integer()))
+)
+_DUE_OF_ALL = _due_of_all()
+_CONTENT = (
+    select(
+        notifications,
+        lanes.c.priority,
+        lanes.c.target,
+        messages.c.locale,
+        messages.c.template_hash,
+        messages.c.context,
+    )
+    .join(lanes, lanes.c.id == notifications.c.lane_id)
+    .join(messages, messages.c.id == notifications.c.message_id, isouter=True)
+    .where(notifications.c.id.in_(bindparam("taken", expanding=True)))
+)

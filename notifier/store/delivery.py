@@ -7,14 +7,12 @@ everybody else takes notifications first, then attempts, and lanes last, in sort
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Integer, Text, and_, exists, func, literal, or_, select
 
 from notifier.core.ids import (
     AttemptId,
-    LaneId,
 )
 from notifier.core.model import (
     AttemptOutcome,
@@ -24,16 +22,16 @@ from notifier.core.model import (
 )
 from notifier.store.base import chunks
 from notifier.store.bulk import Bulk
-from notifier.store.lanes import pause_lanes, wake_lanes
+from notifier.store.lanes import LaneWrites
 from notifier.store.receipts import ReceiptWrites
-from notifier.store.tables import attempts, lanes, notifications, suppressions
+from notifier.store.tables import attempts, notifications, suppressions
 from notifier.store.types import Id, UtcTime, Word
 
 HANDED_OVER = (NotificationStatus.SENT, NotificationStatus.DELIVERED)
 MAY_BE_REPORTED = (NotificationStatus.SENT, NotificationStatus.UNKNOWN)  #: a provider may have told more already
 
 
-class DeliveryWrites(ReceiptWrites):
+class DeliveryWrites(ReceiptWrites, LaneWrites):
     """What becomes of claimed rows."""
 
     # -- attempt ------------------------------------------------------------------------------------------------------
@@ -72,24 +70,7 @@ class DeliveryWrites(ReceiptWrites):
         _CLOSE_ATTEMPT.execute(self.connection, [_closing(item) for item in in_order])
         self._disable([item for item in in_order if item.disable_target])
         self.catch_up([item.attempt_id for item in in_order if item.status in MAY_BE_REPORTED])
-        self._move_lanes(in_order)
-
-    def _move_lanes(self, settlements: Sequence[Settlement]) -> None:
-        due = [
-            (item.lane_id, item.due_at) for item in settlements if item.status is NotificationStatus.DUE and item.due_at
-        ]
-        paused = [item for item in settlements if item.pause_lane_until is not None]
-        if paused:  # both below touch lanes: locked together, first, in order
-            lock = select(lanes.c.id).where(
-                lanes.c.id.in_({lane for lane, _ in due} | {item.lane_id for item in paused})
-            )
-            self.connection.execute(self.locked(lock.order_by(lanes.c.id)))
-        wake_lanes(self.connection, due)
-        pause_lanes(self.connection, {item.lane_id: (item.pause_lane_until, item.reason) for item in paused})
-
-    def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None:
-        """Nothing is claimed from the lane until then; None ends the pause."""
-        pause_lanes(self.connection, {lane: (until, reason)})
+        self.move_lanes(in_order)
 
     def _disable(self, refused: Sequence[Settlement]) -> None:
         columns = (notifications.c.tenant, notifications.c.channel, notifications.c.address)
@@ -173,6 +154,7 @@ _MOVE = Bulk(
         "due": UtcTime(),
         "sent": UtcTime(),
         "became": Word(),
+        "waited": Integer(),
     },
     lambda given: (
         notifications.update()
@@ -194,6 +176,7 @@ _MOVE = Bulk(
             sent_at=func.coalesce(given["sent"], notifications.c.sent_at),
             claimed_by=None,
             last_outcome=given["became"],
+            waits=notifications.c.waits + given["waited"],
         )
     ),
 )
@@ -232,4 +215,5 @@ def _moving(item: Settlement) -> dict[str, Any]:
         "due": item.due_at,
         "sent": item.finished_at if item.status in HANDED_OVER else None,
         "became": item.outcome.value,
+        "waited": int(item.waited),
     }

@@ -1,16 +1,94 @@
-"""Lanes and their wake-up times: `next_due_at` is never later than the earliest due row of the lane."""
+"""Lane rows: wake-up times, and what the ends of attempts change about rest, breaker and in-flight window.
+
+`next_due_at` is never later than the earliest due row of the lane that still lives.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
-from notifier.core.ids import LaneId
-from notifier.core.model import NotificationStatus
+from notifier.core.ids import LaneId, TenantId
+from notifier.core.lanes import NEW_WINDOW, PROVEN_FOR, LaneState, Told, after, beside, released, rested
+from notifier.core.model import ChannelName, LaneSign, NotificationStatus, Settlement
+from notifier.store.base import Base
+from notifier.store.bulk import Bulk
 from notifier.store.tables import lanes, notifications
-from notifier.store.types import UtcTime
+from notifier.store.types import Id, UtcTime, Word
+
+DUE = literal_column(f"'{NotificationStatus.DUE}'", Word())  #: as in notifier.store.claiming
+OPEN = "open"  #: `breaker` of a lane whose receiver is in trouble
+SPEAK = (LaneSign.BUSY, LaneSign.TROUBLE)  #: change a steady lane
+
+
+class LaneWrites(Base):
+    """What becomes of lanes."""
+
+    def move_lanes(self, settlements: Sequence[Settlement]) -> None:
+        """Wake lanes for rows that are due again; change those whose receivers told something new.
+
+        A steady lane with nothing but successes is left as it is: that costs this one look at the batch's lanes.
+        """
+        due = [
+            (item.lane_id, item.due_at) for item in settlements if item.status is NotificationStatus.DUE and item.due_at
+        ]
+        speak = {item.lane_id for item in settlements if item.lane_sign in SPEAK}
+        rows = self._lock_moving({item.lane_id for item in settlements}, {lane for lane, _ in due} | speak, speak)
+        wake_lanes(self.connection, due)
+        self._save_states(rows, _told(rows, settlements))
+
+    def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None:
+        """Nothing is claimed from the lane until then; None ends the pause, and the lane comes back gently."""
+        rows = self.connection.execute(self.locked(select(lanes).where(lanes.c.id == lane))).all()
+        states = {row.id: rested(_state(row), until, reason) if until else released(_state(row)) for row in rows}
+        self._save_states(rows, states)
+
+    def limit_lanes(self, limits: Mapping[tuple[TenantId, str], int]) -> None:
+        """Lanes of these endpoints may have so many under way from now on."""
+        endpoint = and_(
+            lanes.c.tenant == bindparam("owner"),
+            lanes.c.target == bindparam("endpoint"),
+            lanes.c.channel == ChannelName.CALLBACK.value,
+        )
+        query = lanes.update().where(endpoint, lanes.c.in_flight_limit.is_distinct_from(bindparam("most")))
+        rows = [{"owner": tenant, "endpoint": name, "most": limits[tenant, name]} for tenant, name in sorted(limits)]
+        if rows:
+            self.connection.execute(query.values(in_flight_limit=bindparam("most")), rows)
+
+    def _lock_moving(self, batch: set[LaneId], touched: set[LaneId], speak: set[LaneId]) -> Sequence[Row[Any]]:
+        """Locked together and in order: lanes that may change, and the siblings of those that may come to rest."""
+        moving = or_(lanes.c.in_flight_window.is_not(None), lanes.c.id.in_(touched)) if touched else None
+        mine = lanes.c.id.in_(batch) & (moving if moving is not None else lanes.c.in_flight_window.is_not(None))
+        if speak:
+            told = lanes.alias("told")
+            mine |= exists().where(
+                told.c.id.in_(speak),
+                told.c.tenant == lanes.c.tenant,
+                told.c.channel == lanes.c.channel,
+                told.c.target == lanes.c.target,
+            )
+        return self.connection.execute(self.locked(select(lanes).where(mine).order_by(lanes.c.id))).all()
+
+    def _save_states(self, rows: Sequence[Row[Any]], states: Mapping[LaneId, LaneState]) -> None:
+        changed = [_values(row.id, states[row.id]) for row in rows if states[row.id] != _state(row)]
+        _SAVE.execute(self.connection, changed)
 
 
 def wake_lanes(connection: Connection, due: Iterable[tuple[LaneId, datetime]]) -> None:
@@ -18,30 +96,109 @@ def wake_lanes(connection: Connection, due: Iterable[tuple[LaneId, datetime]]) -
     earliest: dict[LaneId, datetime] = {}
     for lane, moment in due:
         earliest[lane] = min(moment, earliest.get(lane, moment))
-    if not earliest:
-        return
-    offered = bindparam("moment", type_=UtcTime)
-    sooner = or_(lanes.c.next_due_at.is_(None), lanes.c.next_due_at > offered)
-    query = (
-        lanes.update()
-        .where(lanes.c.id == bindparam("lane"))
-        .values(next_due_at=case((sooner, offered), else_=lanes.c.next_due_at))
-    )
-    connection.execute(query, [{"lane": lane, "moment": earliest[lane]} for lane in sorted(earliest)])
+    if earliest:
+        connection.execute(_WAKE, [{"lane": lane, "moment": earliest[lane]} for lane in sorted(earliest)])
 
 
 def refresh_lanes(connection: Connection, touched: Sequence[LaneId], now: datetime) -> None:
     """They had their turn: set the wake-up times anew from the rows. The caller holds these lanes' locks."""
-    waiting = (notifications.c.lane_id == lanes.c.id) & (notifications.c.status == NotificationStatus.DUE)
-    earliest = select(func.min(notifications.c.due_at)).where(waiting).correlate(lanes).scalar_subquery()
-    query = lanes.update().where(lanes.c.id == bindparam("lane")).values(next_due_at=earliest, claimed_at=now)
-    if touched:
-        connection.execute(query, [{"lane": lane} for lane in touched])
+    stale = now - PROVEN_FOR
+    _REFRESH.execute(connection, [{"lane": lane, "now": now, "stale": stale} for lane in touched])
 
 
-def pause_lanes(connection: Connection, pauses: Mapping[LaneId, tuple[datetime | None, str | None]]) -> None:
-    """Nothing is claimed from these lanes until then; None ends the pause."""
-    for lane in sorted(pauses):
-        until, reason = pauses[lane]
-        query = lanes.update().where(lanes.c.id == lane)
-        connection.execute(query.values(paused_until=until, pause_reason=reason))
+def window_from(stale: ColumnElement[datetime]) -> ColumnElement[int | None]:
+    """The in-flight window; a lane that had no turn since then proves itself anew."""
+    anew = lanes.c.in_flight_window.is_(None) & (lanes.c.claimed_at < stale)
+    return case((anew, NEW_WINDOW), else_=lanes.c.in_flight_window)
+
+
+def _earliest(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
+    living = or_(notifications.c.expires_at.is_(None), notifications.c.expires_at > now)
+    mine = and_(notifications.c.lane_id == lanes.c.id, notifications.c.status == DUE, living)
+    return select(func.min(notifications.c.due_at)).where(mine).correlate_except(notifications).scalar_subquery()
+
+
+def _told(rows: Sequence[Row[Any]], settlements: Sequence[Settlement]) -> dict[LaneId, LaneState]:
+    states = {LaneId(row.id): _state(row) for row in rows}
+    siblings: dict[tuple[str, str, str], list[LaneId]] = {}
+    for row in rows:
+        siblings.setdefault((row.tenant, row.channel, row.target), []).append(LaneId(row.id))
+    families = {lane: family for family in siblings.values() for lane in family}
+    for item in sorted(settlements, key=lambda item: item.finished_at):
+        before = states.get(item.lane_id)
+        if before is None:
+            continue
+        told = Told(item.lane_sign, item.finished_at, item.reason, item.pause_lane_until, item.chance)
+        states[item.lane_id] = now = after(before, told)
+        if now.paused_until != before.paused_until and now.paused_until is not None:
+            for other in families[item.lane_id]:
+                if other != item.lane_id:
+                    states[other] = beside(states[other], now)
+    return states
+
+
+def _state(row: Row[Any]) -> LaneState:
+    return LaneState(
+        limit=row.in_flight_limit,
+        window=row.in_flight_window,
+        failures=row.failures,
+        open=row.breaker == OPEN,
+        paused_until=row.paused_until,
+        pause_reason=row.pause_reason,
+    )
+
+
+def _values(lane: LaneId, state: LaneState) -> dict[str, Any]:
+    return {
+        "lane": lane,
+        "window": state.window,
+        "failed": state.failures,
+        "opened": OPEN if state.open else None,
+        "until": state.paused_until,
+        "why": state.pause_reason,
+    }
+
+
+_MOMENT = bindparam("moment", type_=UtcTime)
+_WAKE = (
+    lanes.update()
+    .where(lanes.c.id == bindparam("lane"))
+    .values(
+        next_due_at=case(
+            (or_(lanes.c.next_due_at.is_(None), lanes.c.next_due_at > _MOMENT), _MOMENT), else_=lanes.c.next_due_at
+        )
+    )
+)
+_REFRESH = Bulk(
+    {"lane": Id(), "now": UtcTime(), "stale": UtcTime()},
+    lambda given: (
+        lanes.update()
+        .where(lanes.c.id == given["lane"])
+        .values(
+            next_due_at=_earliest(given["now"]),
+            claimed_at=given["now"],
+            in_flight_window=window_from(given["stale"]),
+        )
+    ),
+)
+_SAVE = Bulk(
+    {
+        "lane": Id(),
+        "window": Integer(),
+        "failed": Integer(),
+        "opened": Word(),
+        "until": UtcTime(),
+        "why": Text(),
+    },
+    lambda given: (
+        lanes.update()
+        .where(lanes.c.id == given["lane"])
+        .values(
+            in_flight_window=given["window"],
+            failures=given["failed"],
+            breaker=given["opened"],
+            paused_until=given["until"],
+            pause_reason=given["why"],
+        )
+    ),
+)

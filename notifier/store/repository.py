@@ -12,16 +12,18 @@ from notifier.store.claiming import ClaimWrites
 from notifier.store.delivery import DeliveryWrites
 from notifier.store.directory import DirectoryReads, DirectoryWrites
 from notifier.store.intake import IntakeWrites
+from notifier.store.limiting import LimitReads
 from notifier.store.orders import OrderReads, OrderWrites
 from notifier.store.reads import EventReads
 from notifier.store.routing import RoutingWrites
 from notifier.store.sessions import SessionWrites
+from notifier.store.switches import SwitchWrites
 
 if TYPE_CHECKING:
     from notifier.unit import Reader, Writer
 
 
-class SqlReader(DirectoryReads, OrderReads, EventReads, AdminReads):
+class SqlReader(DirectoryReads, OrderReads, EventReads, AdminReads, LimitReads):
     """Everything that can be asked; lives as long as its transaction."""
 
     def __init__(self, connection: Connection) -> None:
@@ -35,6 +37,7 @@ class SqlWriter(
     ClaimWrites,
     DeliveryWrites,
     SessionWrites,
+    SwitchWrites,
     OrderWrites,
     ActWrites,
     DirectoryWrites,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import exists, select
 
 from notifier.core.ids import EventId, LaneId, TenantId, new_id
+from notifier.core.lanes import NEW_WINDOW
 from notifier.core.model import ChannelName, Event, LaneKey, NewNotification, NotificationStatus
 from notifier.store.base import Base, chunks
 from notifier.store.lanes import wake_lanes
@@ -24,6 +25,7 @@ HANDED_OVER = frozenset(
         NotificationStatus.UNKNOWN,
     }
 )
+WAITING = (NotificationStatus.DUE, NotificationStatus.HELD)
 
 
 class RoutingWrites(Base):
@@ -77,7 +79,7 @@ class RoutingWrites(Base):
             notifications.c.subject == subject,
             notifications.c.kind.in_(kinds),
             notifications.c.channel.in_([channel.value for channel in channels]),
-            notifications.c.status == NotificationStatus.DUE,
+            notifications.c.status.in_(WAITING),
         )
         return self.connection.execute(query.values(status=NotificationStatus.CANCELLED, reason=reason)).rowcount
 
@@ -93,7 +95,7 @@ class RoutingWrites(Base):
         rows = self.connection.execute(self.locked(select(table.c.status).where(*mine).order_by(table.c.id)))
         if any(row.status in HANDED_OVER for row in rows):
             return False
-        due = table.update().where(*mine, table.c.status == NotificationStatus.DUE)
+        due = table.update().where(*mine, table.c.status.in_(WAITING))
         self.connection.execute(due.values(status=NotificationStatus.CANCELLED, reason=reason))
         return True
 
@@ -102,7 +104,7 @@ class RoutingWrites(Base):
         fresh = self._fresh(new)
         if not fresh:
             return 0
-        lane_ids = self._lanes({item.lane for item in fresh})
+        lane_ids = self._lanes({item.lane: item.in_flight_limit for item in fresh})
         self._save_messages(fresh)
         self.connection.execute(
             notifications.insert(), [_row(item, lane_ids[item.lane], created=now) for item in fresh]
@@ -126,13 +128,16 @@ class RoutingWrites(Base):
                 fresh.append(item)
         return fresh
 
-    def _lanes(self, keys: Iterable[LaneKey]) -> dict[LaneKey, LaneId]:
-        wanted = sorted(keys, key=lambda key: (key.tenant, key.channel, key.priority, key.target))
+    def _lanes(self, limits: Mapping[LaneKey, int | None]) -> dict[LaneKey, LaneId]:
+        wanted = sorted(limits, key=lambda key: (key.tenant, key.channel, key.priority, key.target))
         rows = [_lane_row(key) for key in wanted]
         found = {key: lane for key in wanted if (lane := self._lane(key))}
-        self.insert_new(
-            lanes, [row | {"id": new_id()} for key, row in zip(wanted, rows, strict=True) if key not in found]
-        )
+        new = [
+            {**row, "id": new_id(), "in_flight_limit": limits[key], "in_flight_window": NEW_WINDOW}
+            for key, row in zip(wanted, rows, strict=True)
+            if key not in found
+        ]
+        self.insert_new(lanes, new)
         return found | {key: lane for key in wanted if key not in found and (lane := self._lane(key))}
 
     def _lane(self, key: LaneKey) -> LaneId | None:

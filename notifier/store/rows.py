@@ -167,7 +167,7 @@ def link_from(row: RowMapping) -> LinkRow:
     )
 
 
-def claimed_from(row: RowMapping, session: SessionId) -> Claimed:
+def claimed_from(row: RowMapping, session: SessionId, *, unproven: bool = False) -> Claimed:
     """From a notification joined with its lane and message."""
     tenant, channel = TenantId(row["tenant"]), ChannelName(row["channel"])
     return Claimed(
@@ -186,6 +186,8 @@ def claimed_from(row: RowMapping, session: SessionId) -> Claimed:
         message=message_from(row),
         session=session,
         last_outcome=AttemptOutcome(row["last_outcome"]) if row["last_outcome"] else None,
+        waits=row["waits"],
+        unproven=unproven,
     )
 
 

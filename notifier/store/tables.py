@@ -209,8 +209,10 @@ lanes = Table(
     Column("paused_until", UtcTime),
     Column("pause_reason", Text),
     Column("claimed_at", UtcTime),  # last turn: who waited longest is next
-    Column("in_flight_limit", Integer),
-    Column("breaker", Word()),
+    Column("in_flight_limit", Integer),  # as configured; NULL = any number
+    Column("in_flight_window", Integer),  # the limit until it is proven; NULL = proven
+    Column("failures", Integer, nullable=False, server_default="0"),  # in a row, of a receiver in trouble
+    Column("breaker", Word()),  # "open" until a success
     UniqueConstraint("tenant", "channel", "priority", "target"),
 )
 Index("ix_lanes_next_due_at", lanes.c.next_due_at, **_only("next_due_at IS NOT NULL"))
@@ -251,6 +253,7 @@ notifications = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("sent_at", UtcTime),
     Column("tries", Integer, nullable=False, server_default="0"),
+    Column("waits", Integer, nullable=False, server_default="0"),  # tries that count for no retry
     Column("claimed_by", Id()),
     Column("attempt_id", Id()),  # the current try
     Column("last_outcome", Word()),
@@ -258,8 +261,11 @@ notifications = Table(
 )
 Index("ix_notifications_due", notifications.c.lane_id, notifications.c.due_at, **_only("status = 'due'"))
 Index("ix_notifications_claimed", notifications.c.claimed_by, **_only("status = 'claimed'"))
+Index("ix_notifications_in_flight", notifications.c.lane_id, **_only("status = 'claimed'"))
 Index("ix_notifications_unknown", notifications.c.due_at, **_only("status = 'unknown'"))
 Index("ix_notifications_expiry", notifications.c.expires_at, **_only("status = 'due' AND expires_at IS NOT NULL"))
+Index("ix_notifications_held", notifications.c.kind, notifications.c.lane_id, **_only("status = 'held'"))
+Index("ix_notifications_held_expiry", notifications.c.expires_at, **_only("status = 'held'"))
 Index("ix_notifications_subject", notifications.c.tenant, notifications.c.subject, notifications.c.kind)
 
 notification_events = Table(
@@ -269,6 +275,20 @@ notification_events = Table(
     Column("notification_id", Id(), ForeignKey("notifications.id"), nullable=False),
     Column("event_id", Id(), ForeignKey("events.id"), nullable=False),
     PrimaryKeyConstraint("notification_id", "event_id"),
+)
+
+switches = Table(
+    "switches",  # what operators turned off; "" = all
+    metadata,
+    Column("id", Id(), primary_key=True),
+    _tenant(),
+    Column("channel", Word(), nullable=False),
+    Column("kind", Word(), nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    UniqueConstraint("tenant", "channel", "kind", "endpoint"),
 )
 
 workers = Table(

@@ -161,12 +161,11 @@ def test_an_endpoints_rate_is_that_of_its_tenant_alone() -> None:
 def test_a_claim_takes_from_all_lanes_of_a_limit_no_more_than_its_tokens() -> None:
     limits = limits_of([Limit(LimitKey("email"), 5.0, EMAIL)])
     spending = Spending(Allowances(limits, {LimitKey("email"): 3}))
-    assert spending.most(ACME, EMAIL, "email", 50) == 3
-    spending.took(ACME, EMAIL, "email", 2)
-    assert spending.most(BOREALIS, EMAIL, "email", 50) == 1
-    assert spending.most(ACME, CALLBACK, "erp", 50) == 50
-    spending.took(ACME, CALLBACK, "erp", 50)
-    assert Spending(None).most(ACME, EMAIL, "email", 7) == 7
+    assert spending.give(ACME, EMAIL, "email", 2) == 2
+    assert spending.give(BOREALIS, EMAIL, "email", 50) == 1
+    assert spending.give(ACME, EMAIL, "email", 50) == 0
+    assert spending.give(ACME, CALLBACK, "erp", 50) == 50
+    assert Spending(None).give(ACME, EMAIL, "email", 7) == 7
 
 
 def test_a_limit_without_tokens_is_exhausted() -> None:

@@ -66,7 +66,7 @@ class Road:
     def claim(self, *channels: ChannelName, slots: int = 100) -> list[Claimed]:
         """Take due rows."""
         names = channels or tuple(ChannelName)
-        return self.pipe.claim(ClaimRequest(self.session, slots, slots, names))
+        return list(self.pipe.claim(ClaimRequest(self.session, slots, slots, names)))
 
     def begin(self, row: Claimed) -> AttemptId | None:
         """Commit the attempt row; None when the row is no longer ours."""

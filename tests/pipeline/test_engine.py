@@ -28,6 +28,7 @@ from notifier.core.model import (
     ChannelName,
     Claimed,
     ClaimRequest,
+    Claims,
     LaneKey,
     Message,
     NewAttempt,
@@ -86,12 +87,12 @@ class Steps:
         self.story.append(("end", session))
         return 0
 
-    def claim(self, request: ClaimRequest) -> list[Claimed]:
+    def claim(self, request: ClaimRequest) -> Claims:
         taken = min(self.rows, request.slots)
         self.rows -= taken
         rows = [claimed(request.session) for _ in range(taken)]
         self.story += [("claimed", row.id) for row in rows]
-        return rows
+        return Claims(tuple(rows))
 
     def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int:
         self.story.append(("unheld", held))

@@ -15,6 +15,7 @@ from notifier.core.model import (
     ChannelName,
     Claimed,
     ClaimRequest,
+    LaneSign,
     NewAttempt,
     NewNotification,
     NotificationStatus,
@@ -61,7 +62,7 @@ def claim(store: SqlStore, slots: int = 100, now: datetime = NOW, **facts: Any) 
     """Claim for the session."""
     request = replace(ClaimRequest(SESSION, slots, per_lane=50), **facts)
     with store.write() as tx:
-        return tx.claim(request, now)
+        return list(tx.claim(request, now))
 
 
 def begin(store: SqlStore, row: Claimed, **facts: Any) -> AttemptId | None:
@@ -311,11 +312,11 @@ def test_a_late_outcome_touches_its_own_attempt_only(store: SqlStore) -> None:
 
 def test_a_lane_wide_failure_pauses_the_lane_with_its_reason(store: SqlStore) -> None:
     fill(store, 2)
-    held, _ = claim(store)
+    [held] = claim(store, 1)
     attempt = begin(store, held)
     assert attempt
     retry = again(held, attempt, NOW + SECOND)
-    settle(store, replace(retry, pause_lane_until=NOW + 30 * SECOND, reason="rate_limited"))
+    settle(store, replace(retry, pause_lane_until=NOW + 30 * SECOND, reason="rate_limited", lane_sign=LaneSign.BUSY))
     assert claim(store, now=NOW + 29 * SECOND) == []
     assert len(claim(store, now=NOW + 30 * SECOND)) == 1
     assert row(store, lanes, held.lane_id).pause_reason == "rate_limited"

@@ -1,0 +1,168 @@
+"""How much a lane may have under way, and what the answers of its receiver change about that. Pure.
+
+A lane is steady (no window), or proves itself: its in-flight window begins small and doubles with each success until it
+reaches the limit. Failures that speak of a receiver in trouble halve the window and, five in a row, open the breaker:
+the lane rests for 30 s, twice as long after each vain probe, up to 10 min. What rests, whatever the reason, comes back
+with one delivery under way; so the breaker's half-open state is nothing of its own: an open breaker whose rest is over.
+
+Lanes of the other priorities with the same receiver rest together. They prove themselves each on its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from notifier.core.ids import LaneId, TenantId
+from notifier.core.model import ChannelName, LaneSign
+from notifier.errors import DeliveryError
+
+NEW_WINDOW = 5  #: under way at once in a lane that never had a success, or none for PROVEN_FOR
+FULL_WINDOW = 64  #: a lane without a limit is steady from here on
+PROVEN_FOR = timedelta(hours=1)  #: a lane unused for longer proves itself anew: much may have happened to its receiver
+OPENS_AFTER = 5  #: failures in a row
+FIRST_REST = 30.0  #: seconds
+LONGEST_REST = 600.0  #: seconds
+#: Words of a failure that tell of the receiver and not of one message.
+TROUBLES = frozenset(
+    ("bad_answer", "connect", "connect_timeout", "cut", "dns", "gateway", "network", "overloaded", "timeout", "tls")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """What the lane's row says. No window: steady, up to the limit; then there are no failures and nothing is open."""
+
+    limit: int | None = None  #: most under way at once, as configured; None = any number
+    window: int | None = None  #: most under way at once until it is proven
+    failures: int = 0  #: in a row
+    open: bool = False  #: the breaker; only a success closes it
+    paused_until: datetime | None = None
+    pause_reason: str | None = None
+
+    @property
+    def full(self) -> int:
+        """Where the window ends."""
+        return self.limit if self.limit is not None else FULL_WINDOW
+
+    def rests(self, now: datetime) -> bool:
+        """Whether nothing is claimed from it now."""
+        return self.paused_until is not None and self.paused_until > now
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one attempt tells of its lane."""
+
+    sign: LaneSign
+    at: datetime
+    reason: str | None = None
+    rest_until: datetime | None = None  #: with BUSY: when the receiver wants to hear from us again
+    chance: float = 0.5  #: uniform in [0, 1): spreads the probes of lanes that failed together
+
+
+def sign_of(error: DeliveryError | None, channel: ChannelName) -> LaneSign:
+    """Return what an answer (None: the receiver took it) tells of the lane."""
+    if error is None:
+        return LaneSign.WELL
+    if getattr(error, "lane_wide", False):
+        return LaneSign.BUSY
+    if error.reason in TROUBLES:
+        return LaneSign.TROUBLE
+    if error.code is None:
+        return LaneSign.NONE  # it never came to the receiver, for a reason of ours
+    broken = channel is not ChannelName.EMAIL and len(error.code) == 3 and error.code.startswith("5")
+    return LaneSign.TROUBLE if broken else LaneSign.WELL
+
+
+def after(state: LaneState, told: Told) -> LaneState:
+    """Return the lane's state after an answer. What was begun before a rest and ends in it says nothing new."""
+    match told.sign:
+        case LaneSign.BUSY if told.rest_until is not None:
+            return rested(state, told.rest_until, told.reason)
+        case LaneSign.WELL if not state.rests(told.at):
+            return _grown(state)
+        case LaneSign.TROUBLE if not state.rests(told.at):
+            return _failed(state, told)
+    return state
+
+
+def rested(state: LaneState, until: datetime, reason: str | None) -> LaneState:
+    """Return the lane at rest until then, or for longer if it rests longer already. It comes back gently."""
+    longer = state.paused_until is not None and state.paused_until >= until
+    if longer:
+        until, reason = state.paused_until or until, state.pause_reason
+    return replace(state, window=1, paused_until=until, pause_reason=reason)
+
+
+def released(state: LaneState) -> LaneState:
+    """Return the lane as it comes back when somebody ends its rest."""
+    return replace(state, window=1, paused_until=None, pause_reason=None)
+
+
+def beside(state: LaneState, sibling: LaneState) -> LaneState:
+    """Return a lane as it stands after a lane with the same receiver came to rest."""
+    if sibling.paused_until is None:
+        return state
+    at_rest = rested(state, sibling.paused_until, sibling.pause_reason)
+    if not sibling.open:
+        return at_rest
+    return replace(at_rest, open=True, failures=max(state.failures, sibling.failures))
+
+
+def _grown(state: LaneState) -> LaneState:
+    if state.window is None:
+        return state
+    twice = 2 * state.window
+    return LaneState(limit=state.limit, window=twice if twice < state.full else None)
+
+
+def _failed(state: LaneState, told: Told) -> LaneState:
+    failures = state.failures + 1
+    half = max(1, min(state.full, state.window or state.full) // 2)
+    failed = replace(state, failures=failures, window=half)
+    if failures < OPENS_AFTER and not state.open:
+        return failed
+    rest = min(LONGEST_REST, FIRST_REST * 2.0 ** min(20, max(0, failures - OPENS_AFTER)))
+    until = told.at + timedelta(seconds=rest * (0.75 + told.chance / 2))
+    return replace(rested(failed, until, f"breaker: {told.reason}"), open=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyLane:
+    """A lane with due rows, as a claim sees it."""
+
+    id: LaneId
+    tenant: TenantId
+    room: int  #: how many more may be under way
+    unproven: bool
+
+
+def shares(lanes: Sequence[ReadyLane], slots: int, per_lane: int, unproven_slots: int) -> list[int]:
+    """Return how many rows each lane may give. Tenants take turns, and of a tenant its lanes, in the order given.
+
+    Lanes that are not proven share what is kept for them: what waits for the dead takes no slot from the living.
+    """
+    given = [0] * len(lanes)
+    tenants = deque(_by_tenant(lanes))
+    while tenants and slots > 0:
+        turn = tenants.popleft()
+        index = turn.popleft()
+        lane = lanes[index]
+        if given[index] < min(lane.room, per_lane) and (not lane.unproven or unproven_slots > 0):
+            given[index] += 1
+            slots -= 1
+            unproven_slots -= lane.unproven
+            turn.append(index)
+        if turn:
+            tenants.append(turn)
+    return given
+
+
+def _by_tenant(lanes: Sequence[ReadyLane]) -> Iterable[deque[int]]:
+    tenants: dict[TenantId, deque[int]] = {}
+    for index, lane in enumerate(lanes):
+        tenants.setdefault(lane.tenant, deque()).append(index)
+    return tenants.values()
