@@ -130,14 +130,14 @@ class Preparation:
                 return self._endpoint(claimed.id, claimed.address, tenant)
 
     def _endpoint(self, notification: NotificationId, name: str, tenant: TenantPolicy) -> EndpointTarget:
-        for endpoint in tenant.endpoints:
-            if endpoint.name == name:
-                try:
-                    secrets = tuple(self.secret(reference) for reference in endpoint.secrets)
-                except KeyError as error:
-                    raise PermanentFailure("no_secret", f"endpoint {name}: {error.args[0]} cannot be read") from None
-                return EndpointTarget(endpoint.url, secrets, notification)
-        raise PermanentFailure("endpoint_gone", f"no endpoint named {name} is configured any more")
+        endpoint = tenant.endpoint_named.get(name)
+        if endpoint is None:
+            raise PermanentFailure("endpoint_gone", f"no endpoint named {name} is configured any more")
+        try:
+            secrets = tuple(self.secret(reference) for reference in endpoint.secrets)
+        except KeyError as error:
+            raise PermanentFailure("no_secret", f"endpoint {name}: {error.args[0]} cannot be read") from None
+        return EndpointTarget(endpoint.url, secrets, notification)
 
 
 def _tenant(tenant: TenantId, policy: Policy) -> TenantPolicy:
