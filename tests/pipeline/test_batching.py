@@ -79,3 +79,23 @@ def test_enough_together_end_the_wait() -> None:
 async def _later(batcher: Batcher[int, None], seconds: float) -> None:
     await asyncio.sleep(seconds)
     await batcher.add(1)
+
+
+def test_one_bad_item_is_found_and_the_others_are_committed() -> None:
+    batches: list[list[int]] = []
+
+    async def commit(items: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(0)
+        if 5 in items:
+            raise ValueError("refused")
+        batches.append(list(items))
+        return [item * 10 for item in items]
+
+    async def run() -> list[int | BaseException]:
+        batcher = Batcher[int, int](commit, one_is_bad=lambda error: isinstance(error, ValueError))
+        return await asyncio.gather(*(batcher.add(number) for number in range(8)), return_exceptions=True)
+
+    results = asyncio.run(run())
+    assert [result for result in results if not isinstance(result, ValueError)] == [0, 10, 20, 30, 40, 60, 70]
+    assert sorted(item for batch in batches for item in batch) == [0, 1, 2, 3, 4, 6, 7]
+    assert len(batches) <= 3  # halves, not one by one
