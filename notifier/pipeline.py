@@ -139,7 +139,8 @@ class Pipeline:
             events = tx.take_unrouted(limit, now)
             taken[:] = [event.id for event in events]
             ours = [event for event in events if self._is_configured(event)]
-            made = [notification for event in ours for notification in self.planner.plan(tx, event, now)]
+            planner = self.planner.reading(tx, ours)
+            made = [notification for event in ours for notification in planner.plan(tx, event, now)]
             due = tx.save_notifications(made, now)
             tx.mark_routed([event.id for event in ours], now)
             _set_aside(tx, [event.id for event in events if event not in ours], "its tenant is not configured", now)

@@ -7,8 +7,8 @@ writer wins. Knows no driver and no channel.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -16,10 +16,11 @@ import structlog
 from notifier.core import context, links, routing
 from notifier.core.catalogue import Catalogue
 from notifier.core.event_data import DATA_MODELS, AlertData
-from notifier.core.ids import DecisionId, MessageId, NotificationId, TenantId, new_id
+from notifier.core.ids import DecisionId, MessageId, NotificationId, OutletCode, TenantId, new_id
 from notifier.core.links import LinkSigner
 from notifier.core.model import (
     ChannelName,
+    Contact,
     Event,
     EventType,
     LaneKey,
@@ -27,6 +28,7 @@ from notifier.core.model import (
     Message,
     NewNotification,
     NotificationStatus,
+    Outlet,
 )
 from notifier.core.orders import NumberState, Order
 from notifier.core.policy import TenantPolicy
@@ -73,17 +75,45 @@ class KnownCountries:
         return found
 
 
-def gather(tx: Reader, event: Event, catalogue: Catalogue, countries: KnownCountries | None = None) -> Facts:
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What the directory says of the outlets of some events: read for all of them at once, since every event asks."""
+
+    outlets: Mapping[tuple[TenantId, OutletCode], Outlet]
+    contacts: Mapping[tuple[TenantId, OutletCode], Sequence[Contact]]
+    suppressed: Mapping[TenantId, frozenset[tuple[ChannelName, str]]]
+
+    @classmethod
+    def read(cls, tx: Reader, events: Sequence[Event]) -> Directory:
+        """Read it in the transaction that plans these events."""
+        codes: dict[TenantId, dict[OutletCode, None]] = {}
+        for event in events:
+            codes.setdefault(event.tenant, {}).update({event.outlet: None} if event.outlet else {})
+        return cls(
+            outlets={(of, code): found for of in codes for code, found in tx.outlets(of, list(codes[of])).items()},
+            contacts={(of, code): found for of in codes for code, found in tx.contacts(of, list(codes[of])).items()},
+            suppressed={tenant: tx.suppressed_addresses(tenant) for tenant in codes},
+        )
+
+
+def gather(
+    tx: Reader,
+    event: Event,
+    catalogue: Catalogue,
+    countries: KnownCountries | None = None,
+    directory: Directory | None = None,
+) -> Facts:
     """Read what the decision needs; `explain` and `preview` use the same."""
     data = DATA_MODELS[event.type].model_validate(event.data)
-    codes = [event.outlet] if event.outlet else []
     opening = OPENING.get(event.type)
+    directory = directory or Directory.read(tx, [event])
+    place = (event.tenant, event.outlet or OutletCode(""))
     return Facts(
         event=event,
         data=data,
-        outlet=tx.outlets(event.tenant, codes).get(event.outlet) if event.outlet else None,
-        contacts=tuple(contact for found in tx.contacts(event.tenant, codes).values() for contact in found),
-        suppressed=tx.suppressed_addresses(event.tenant),
+        outlet=directory.outlets.get(place),
+        contacts=tuple(directory.contacts.get(place, ())),
+        suppressed=directory.suppressed[event.tenant],
         told=tx.told_of(event.tenant, event.subject, opening) if opening else frozenset(),
         order=_order(tx, event),
         entry=catalogue.entry(data.alert_type) if isinstance(data, AlertData) else None,
@@ -129,6 +159,11 @@ class Planner:
     templates: Templates
     signer: LinkSigner
     countries: KnownCountries = field(default_factory=KnownCountries)
+    directory: Directory | None = None  #: read for the events of this transaction
+
+    def reading(self, tx: Reader, events: Sequence[Event]) -> Planner:
+        """Return a planner for these events, good for this transaction alone."""
+        return replace(self, directory=Directory.read(tx, events))
 
     def plan(self, tx: Writer, event: Event, now: datetime) -> list[NewNotification]:
         """Return every notification of an event of a configured tenant, the suppressed ones with their reason."""
@@ -137,7 +172,7 @@ class Planner:
             tx.cancel_due(event.tenant, event.subject, kinds, PEOPLE, f"overtaken by {event.type.value}", now)
         if event.type is EventType.DECISION_RECORDED:
             _hold_order(tx, event)
-        facts = gather(tx, event, self.catalogue, self.countries)
+        facts = gather(tx, event, self.catalogue, self.countries, self.directory)
         plan = routing.plan(facts, policy, now)
         if not plan.notifications:  # a hole in the rules: `explain` says which condition of each did not hold
             log.info("no rule matched: nobody is told", action="no_rule", tenant=event.tenant, event_id=event.id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
@@ -29,6 +30,7 @@ class AddressError(ValueError):
         self.reason = reason
 
 
+@lru_cache(10_000)  # the same few people, again and again; the rules for an address cost more than the rest of a plan
 def normalise_email(text: str) -> str:
     """Return the normal form: lower-case, internationalised domain in ASCII. Raises AddressError."""
     if len(text) > MOST_LENGTH:

@@ -106,9 +106,7 @@ class RoutingWrites(Base):
             return 0
         lane_ids = self._lanes({item.lane: item.in_flight_limit for item in fresh})
         self._save_messages(fresh)
-        self.connection.execute(
-            notifications.insert(), [_row(item, lane_ids[item.lane], created=now) for item in fresh]
-        )
+        self._insert(notifications, [_row(item, lane_ids[item.lane], created=now) for item in fresh])
         self._save_links(fresh)
         due = [item for item in fresh if item.status is NotificationStatus.DUE]
         wake_lanes(self.connection, [(lane_ids[item.lane], item.due_at) for item in due])
@@ -159,8 +157,7 @@ class RoutingWrites(Base):
             for item in fresh
             if (message := item.message) is not None
         ]
-        if rows:
-            self.connection.execute(messages.insert(), rows)
+        self._insert(messages, rows)
 
     def _save_links(self, fresh: Sequence[NewNotification]) -> None:
         rows = [
@@ -181,8 +178,7 @@ class RoutingWrites(Base):
             for item in fresh
             for link in item.links
         ]
-        if rows:
-            self.connection.execute(links.insert(), rows)
+        self._insert(links, rows)
 
 
 def _lane_row(key: LaneKey) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -267,6 +268,10 @@ class PlansWithoutAddress:
 
     planner: Planner
     bad: str | None
+
+    def reading(self, tx: Writer, events: Sequence[Event]) -> PlansWithoutAddress:
+        """For these events."""
+        return replace(self, planner=self.planner.reading(tx, events))
 
     def plan(self, tx: Writer, event: Event, now: datetime) -> list[NewNotification]:
         """Plan as usual; without an address for the bad one."""
