@@ -16,10 +16,12 @@ from pathlib import Path
 import structlog
 
 from notifier.acting import LinkService
+from notifier.allowances import AllowanceKeeper, PolicyLimits
 from notifier.channels import build_channels
 from notifier.config import Settings
 from notifier.core.catalogue import Catalogue
 from notifier.core.ids import TenantId
+from notifier.core.limits import AccountRates
 from notifier.core.links import LinkSigner
 from notifier.core.model import ChannelName, Credential
 from notifier.core.rendering import Templates
@@ -27,6 +29,7 @@ from notifier.core.signing import decode_secret
 from notifier.engine import Engine, EngineLimits
 from notifier.errors import ConfigError, Problem
 from notifier.hints import BrokerHints, NoHints
+from notifier.limits import LocalLimiter, RedisLimiter
 from notifier.pipeline import Pipeline
 from notifier.planning import Planner
 from notifier.policies import StoredPolicies
@@ -117,7 +120,15 @@ class System:
 
     def new_engine(self) -> Engine:
         """A delivery engine for this process."""
-        return Engine(self.pipeline, self.channels(), self.clock, EngineLimits(slots=self.settings.slots))
+        limits = EngineLimits(slots=self.settings.slots)
+        return Engine(self.pipeline, self.channels(), self.clock, limits, allowances=self.allowances())
+
+    def allowances(self) -> AllowanceKeeper:
+        """New: asks Redis for the tokens of rate limits; belongs to one event loop."""
+        settings = self.settings
+        rates = AccountRates(settings.email_rate, settings.sms_rate, settings.twilio_from)
+        limiter = RedisLimiter(settings.redis_url) if settings.redis_url else LocalLimiter()
+        return AllowanceKeeper(limiter, PolicyLimits(self.policies, rates), self.pipeline.demand)
 
     @property
     def drain_seconds(self) -> float:

@@ -20,10 +20,11 @@ from notifier.core.addresses import mask
 from notifier.core.decode import Limits, parse_json
 from notifier.core.events import MOST_BODY, RawItem, Rejection, read
 from notifier.core.ids import TenantId, new_id
-from notifier.core.model import Credential, Event, NotificationStatus, Suppression
+from notifier.core.model import ChannelName, Credential, Event, NotificationStatus, Suppression
 from notifier.core.policy import TenantPolicy
 from notifier.core.reasons import WHY
 from notifier.core.routing import Facts, Plan, Planned
+from notifier.core.switches import SWITCHED_OFF, Switch, stopped_by
 from notifier.errors import EventError
 from notifier.planning import gather
 from notifier.sources.coolr import adapt_record
@@ -40,6 +41,7 @@ def of_stored(system: System, reference: str, tenant: TenantId | None) -> dict[s
         event = find(tx, reference, tenant)
         rows, _ = tx.list_rows("events", event.tenant, start=0, limit=1, filters={"id": event.id})
         stored = tx.timeline(event.tenant, event.id)
+        off = tx.switches()
         facts = gather(tx, event, system.catalogue)
     about = _event(facts) | {"routed_at": rows[0]["routed_at"]}
     policy = system.policies.current().tenants.get(event.tenant)
@@ -48,7 +50,7 @@ def of_stored(system: System, reference: str, tenant: TenantId | None) -> dict[s
     if rows[0]["routed_at"] is None:
         notes = ["not routed yet: this is what the rules say now"]
         return _told(system, about, plan, [_planned(item) for item in plan.notifications], notes, stored=False)
-    seen = [_happened(row) for row in stored]
+    seen = [_happened(row, off, event.tenant) for row in stored]
     notes = [] if policy else ["the tenant is not in the configuration any more"]
     return _told(system, about, plan, seen, notes + _changes(seen, plan, policy), stored=True)
 
@@ -182,12 +184,12 @@ def _event(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _happened(row: Mapping[str, Any]) -> dict[str, Any]:
+def _happened(row: Mapping[str, Any], off: Sequence[Switch], tenant: TenantId) -> dict[str, Any]:
     """A stored notification: what became of it, and why."""
     return {
         **{name: row[name] for name in ("rule", "role", "channel", "status", "reason")},
         "address": _visible(row["address"]),
-        "why": _why(row),
+        "why": _why_stopped(row, off, tenant) if row["reason"] == SWITCHED_OFF else _why(row),
         "id": row["id"],
         "sent_at": row["sent_at"],
         "attempts": row["attempts"],
@@ -201,6 +203,15 @@ def _why(row: Mapping[str, Any]) -> str:
     last = row["attempts"][-1] if row["attempts"] else {}
     details = [reason, last.get("detail") or "", f"at {row['sent_at']}" if row["sent_at"] else ""]
     return ", ".join(dict.fromkeys(detail for detail in details if detail))
+
+
+def _why_stopped(row: Mapping[str, Any], off: Sequence[Switch], tenant: TenantId) -> str:
+    if row["status"] not in (NotificationStatus.DUE, NotificationStatus.HELD):
+        return "what it is about was switched off until its useful life had ended"
+    switch = stopped_by(off, tenant, ChannelName(row["channel"]), row["kind"], row["address"])
+    if switch is None:
+        return "its event type was switched off; on its way again"
+    return f"switched off by {switch.actor} at {switch.at.isoformat(timespec='seconds')} ({switch}): {switch.reason}"
 
 
 def _planned(item: Planned) -> dict[str, Any]:

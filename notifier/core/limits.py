@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import NewType
 
-from notifier.core.ids import SessionId, TenantId
+from notifier.core.ids import LaneId, SessionId, TenantId
+from notifier.core.lanes import ReadyLane, shares
 from notifier.core.model import ChannelName
 from notifier.core.policy import Policy
 
 LimitKey = NewType("LimitKey", str)  #: names a bucket, e.g. "email", "endpoint/acme/erp"
 
+NEVER = datetime.min.replace(tzinfo=UTC)
 DUST = 1e-9  #: what is lost in adding up fractions must not cost a token
 
 
@@ -190,18 +192,41 @@ class Allowances:
         return [limit for limit in self.limits if self.tokens.get(limit.key, 0) <= 0]
 
 
-class Spending:
-    """Counts the tokens down while one claim goes through its lanes."""
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A lane and how many rows a claim would take from it if it had no limit."""
 
-    def __init__(self, allowances: Allowances | None) -> None:
-        self._limits = allowances.limits if allowances else Limits()
-        self._left = Counter(allowances.tokens if allowances else {})
+    tenant: TenantId
+    channel: ChannelName
+    target: str
+    rank: int  #: of its priority; 0 = most urgent
+    had_turn: datetime | None
+    rows: int
 
-    def give(self, tenant: TenantId, channel: ChannelName, target: str, wanted: int) -> int:
-        """Of `wanted` rows of a lane, how many may be taken; they count from here on."""
-        key = self._limits.of_lane(tenant, channel, target)
-        if key is None:
-            return wanted
-        given = max(0, min(wanted, self._left[key]))
-        self._left[key] -= given
-        return given
+
+def within(allowances: Allowances, lanes: Sequence[Asking]) -> list[int]:
+    """Return how many rows each lane may give. Tenants take turns for the tokens of a limit that they share.
+
+    Who had none of this limit for longest is first, whatever its other lanes had; of a tenant the urgent lanes are.
+    """
+    given = [lane.rows for lane in lanes]
+    sharing: dict[LimitKey, list[int]] = {}
+    for index, lane in enumerate(lanes):
+        key = allowances.limits.of_lane(lane.tenant, lane.channel, lane.target)
+        if key is not None:
+            sharing.setdefault(key, []).append(index)
+    for key, indices in sharing.items():
+        order = _in_turn(lanes, indices)
+        ready = [ReadyLane(LaneId(""), lanes[index].tenant, lanes[index].rows, unproven=False) for index in order]
+        parts = shares(ready, allowances.tokens.get(key, 0), max(given), 0)
+        for index, part in zip(order, parts, strict=True):
+            given[index] = part
+    return given
+
+
+def _in_turn(lanes: Sequence[Asking], indices: Sequence[int]) -> list[int]:
+    waited: dict[TenantId, datetime] = {}
+    for index in indices:
+        lane = lanes[index]
+        waited[lane.tenant] = max(waited.get(lane.tenant, NEVER), lane.had_turn or NEVER)
+    return sorted(indices, key=lambda i: (waited[lanes[i].tenant], lanes[i].rank, lanes[i].had_turn or NEVER))

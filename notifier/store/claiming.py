@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from notifier.core.ids import LaneId, NotificationId, SessionId, TenantId
 from notifier.core.lanes import PROVEN_FOR, ReadyLane, shares
-from notifier.core.limits import Allowances, Spending
+from notifier.core.limits import Allowances, Asking, within
 from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NotificationStatus, Priority
 from notifier.store.base import chunks
 from notifier.store.lanes import refresh_lanes, window_from
@@ -134,11 +134,11 @@ def _within(allowances: Allowances | None, rows: Sequence[Row[Any]], wanted: Seq
     """The shares, cut to the tokens of rate limits."""
     if allowances is None:
         return wanted
-    spending = Spending(allowances)
-    return [
-        spending.give(TenantId(row.tenant), ChannelName(row.channel), row.target, share)
+    asking = [
+        Asking(TenantId(row.tenant), ChannelName(row.channel), row.target, row.rank, row.claimed_at, share)
         for row, share in zip(rows, wanted, strict=True)
     ]
+    return within(allowances, asking)
 
 
 def _unproven_slots(request: ClaimRequest) -> int:
@@ -219,8 +219,9 @@ def _locked(*, limited: bool) -> Select[Any]:
     places = _PLACED[limited].limit(None).subquery("placed")
     ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at, places.c.id]
     now = (lanes.c.id, lanes.c.tenant, lanes.c.channel, lanes.c.target)  # not as they were before the lock
-    state = (WINDOW.label("in_flight_window"), CEILING.label("ceiling"), places.c.room, places.c.kind_off)
-    query = select(*now, *state).join(places, lanes.c.id == places.c.id).where(_awake()).order_by(*ordered)
+    state = (WINDOW.label("in_flight_window"), CEILING.label("ceiling"), lanes.c.claimed_at)
+    seen = (places.c.room, places.c.rank, places.c.kind_off)
+    query = select(*now, *state, *seen).join(places, lanes.c.id == places.c.id).where(_awake()).order_by(*ordered)
     some = query.limit(bindparam("slots", type_=Integer()))
     return some.with_for_update(of=lanes, skip_locked=True, key_share=True)
 

@@ -104,10 +104,13 @@ class _Collector:
         now = self._clock()
         with self._store.read() as tx:
             stats, latencies = tx.lane_stats(now), tx.latencies(now - LATENCY_WINDOW)
+            off = len(tx.switches())
             sessions = sum(session.heartbeat_at > now - DEAD_AFTER for session in tx.sessions())
         workers = GaugeMetricFamily("notifier_delivery_workers", "Delivery workers with a fresh heartbeat")
         workers.add_metric([], sessions)
-        return [*_lane_metrics(stats, now), _histogram(latencies), workers]
+        switches = GaugeMetricFamily("notifier_switches_off", "Switches that are off: something is not sent on purpose")
+        switches.add_metric([], off)
+        return [*_lane_metrics(stats, now), _histogram(latencies), workers, switches]
 
 
 def _lane_metrics(stats: list[LaneStats], now: datetime) -> list[Metric]:
@@ -122,6 +125,7 @@ def _lane_metrics(stats: list[LaneStats], now: datetime) -> list[Metric]:
         ("notifier_sent", "Notifications handed over so far", lambda stat: stat.sent),
         ("notifier_failed", "Notifications given up", lambda stat: stat.failed),
         ("notifier_unknown", "Notifications whose answer was lost", lambda stat: stat.unknown),
+        ("notifier_held", "Notifications of event types that are switched off", lambda stat: stat.held),
     )
     return [_gauge(name, text, stats, read) for name, text, read in questions]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -13,20 +14,21 @@ from notifier.core.ids import EndpointName, SessionId, TenantId
 from notifier.core.limits import (
     AccountRates,
     Allowances,
+    Asking,
     Bucket,
     Demand,
     Limit,
     LimitKey,
     Limits,
     Share,
-    Spending,
     limits_in,
     limits_of,
     local_share,
+    within,
 )
 from notifier.core.model import ChannelName
 from notifier.core.policy import Endpoint, Policy, TenantPolicy
-from notifier.testing import ACME, BOREALIS
+from notifier.testing import ACME, BOREALIS, NOW
 
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
 RATES = st.sampled_from([0.01, 0.5, 1.0, 1.5, 3.0, 10.0, 250.0])
@@ -158,14 +160,25 @@ def test_an_endpoints_rate_is_that_of_its_tenant_alone() -> None:
 # -- tokens of a claim -----------------------------------------------------------------------------------------------
 
 
+def asking(tenant: TenantId, rows: int, waited: int = 0, rank: int = 1, channel: ChannelName = EMAIL) -> Asking:
+    """A lane that had its last turn so many minutes before now."""
+    return Asking(tenant, channel, channel.value, rank, NOW - timedelta(minutes=waited), rows)
+
+
 def test_a_claim_takes_from_all_lanes_of_a_limit_no_more_than_its_tokens() -> None:
     limits = limits_of([Limit(LimitKey("email"), 5.0, EMAIL)])
-    spending = Spending(Allowances(limits, {LimitKey("email"): 3}))
-    assert spending.give(ACME, EMAIL, "email", 2) == 2
-    assert spending.give(BOREALIS, EMAIL, "email", 50) == 1
-    assert spending.give(ACME, EMAIL, "email", 50) == 0
-    assert spending.give(ACME, CALLBACK, "erp", 50) == 50
-    assert Spending(None).give(ACME, EMAIL, "email", 7) == 7
+    lanes = [asking(ACME, 5), asking(ACME, 5, rank=2), asking(BOREALIS, 1), asking(ACME, 50, channel=CALLBACK)]
+    assert within(Allowances(limits, {LimitKey("email"): 5}), lanes) == [2, 2, 1, 50]
+    assert within(Allowances(limits, {}), lanes) == [0, 0, 0, 50]
+    assert within(Allowances(limits, {LimitKey("email"): 100}), lanes) == [5, 5, 1, 50]
+
+
+def test_the_single_token_goes_to_who_waited_longest_for_this_limit_the_urgent_first() -> None:
+    limits = limits_of([Limit(LimitKey("email"), 1.0, EMAIL)])
+    one = Allowances(limits, {LimitKey("email"): 1})
+    assert within(one, [asking(ACME, 5, waited=1), asking(BOREALIS, 5, waited=2)]) == [0, 1]
+    assert within(one, [asking(ACME, 5, waited=9), asking(ACME, 5, rank=0), asking(BOREALIS, 5, waited=2)]) == [0, 0, 1]
+    assert within(one, [asking(ACME, 5, waited=9), asking(ACME, 5, waited=3, rank=0)]) == [0, 1]
 
 
 def test_a_limit_without_tokens_is_exhausted() -> None:

@@ -166,6 +166,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
     "orders_by_number": lambda tx, tenant: tx.orders_by_number(tenant, [ORDER.number]),
     "order_version": lambda tx, tenant: tx.order_version(tenant, ORDER.id, 1),
     "decision": lambda tx, tenant: tx.decision(tenant, DECISION.id),
+    "last_decision": lambda tx, tenant: tx.last_decision(tenant, ORDER.id),
     "number_state": lambda tx, tenant: tx.number_state(tenant, ORDER.id, ALICE),
     "open_numbers": lambda tx, tenant: tx.open_numbers(tenant, RecipientKey(ALICE), NOW),
     "event": lambda tx, tenant: tx.event(tenant, ABOUT.id),
@@ -186,7 +187,8 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
 NOT_FOR_A_TENANT = {
     "link", "link_by_code", "policy_version", "policy_text", "api_key", "lane_stats", "latencies", "count_unrouted",
     "unrouted_since",
-    "schema_version", "sessions",
+    "schema_version", "sessions", "switches", "waiting_in", "anything_held",
+    "next_due",
 }  # fmt: skip
 
 

@@ -78,8 +78,9 @@ def test_metrics_say_per_channel_and_priority_what_waits_and_since_when(make_sit
     assert due == {"email": 1.0, "callback": 2.0}
     ages = {key[1]: value for key, value in found.items() if key[0] == "notifier_oldest_due_age_seconds"}
     assert ages == {"email": 90.0, "callback": 90.0}
-    for name in ("notifier_sent", "notifier_failed", "notifier_unknown", "notifier_claimed"):
+    for name in ("notifier_sent", "notifier_failed", "notifier_unknown", "notifier_claimed", "notifier_held"):
         assert {value for key, value in found.items() if key[0] == name} == {0.0}
+    assert found["notifier_switches_off", "", ""] == 0.0
     assert found["notifier_delivery_workers", "", ""] == 0.0, "its last heartbeat is 90 s old"
     assert "# TYPE notifier_handover_seconds" in answer.text
     assert "acme" not in answer.text, "no tenant, no address"
