@@ -26,6 +26,7 @@ from pathlib import Path
 from bench.machine import usage
 from notifier.embedded.folder import open_folder
 from notifier.embedded.valkey import embedded_broker
+from notifier.logs import set_up
 from tests.peers.postgres import accepts, administer, initialise, programs, user_of_server
 from tests.peers.process import answers, find_free_port, running
 
@@ -136,6 +137,7 @@ class Stage:
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Set everything up; end it all on the way out."""
+    set_up("text", "WARNING")
     with tempfile.TemporaryDirectory(prefix="bench", dir="/tmp") as made, ExitStack() as stack:
         folder = Path(made)
         folder.chmod(0o755)  # PostgreSQL may run as another user

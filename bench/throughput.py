@@ -118,7 +118,7 @@ def one_mail(stage: Stage, prepared: str) -> bytes:
         made = system(stage, url)
         session, now = SessionId(new_id()), made.clock()
         made.pipeline.start_session(WorkerSession(session, "bench", 1, now, now))
-        claimed = made.pipeline.claim(ClaimRequest(session, 1, 1))
+        claimed = made.pipeline.claim(ClaimRequest(session, 1, 1)).rows
         content = email.build(made.pipeline.prepare(claimed[0], AttemptId(new_id()))).content
         made.store.close()
     (stage.folder / "mail.eml").write_bytes(content)
@@ -147,7 +147,7 @@ def show(title: str, found: Sequence[Measured]) -> None:
         table.add_column(name, justify="right" if name in names else "left")
     for one in found:
         times = f"{one.per_second / slowest:.1f}" if slowest else ""
-        cpu = [f"{one.cpu[name]:,.0f}" for name in ("worker", "postgres", "broker", "sink")]
+        cpu = [f"{one.cpu.get(name, 0):,.0f}" for name in ("worker", "postgres", "broker", "sink")]
         table.add_row(one.who, f"{one.per_second:,.0f}", times, *cpu, f"{one.memory / 2**20:.0f}", one.note)
     Console(width=160).print(table)
 
