@@ -29,7 +29,6 @@ from notifier.core.signing import decode_secret
 from notifier.engine import Engine, EngineLimits
 from notifier.errors import ConfigError, Problem
 from notifier.hints import BrokerHints, NoHints
-from notifier.limits import LocalLimiter, RedisLimiter
 from notifier.pipeline import Pipeline
 from notifier.planning import Planner
 from notifier.policies import StoredPolicies
@@ -125,6 +124,8 @@ class System:
 
     def allowances(self) -> AllowanceKeeper:
         """New: asks Redis for the tokens of rate limits; belongs to one event loop."""
+        from notifier.limits import LocalLimiter, RedisLimiter  # only delivery workers need Redis' client
+
         settings = self.settings
         rates = AccountRates(settings.email_rate, settings.sms_rate, settings.twilio_from)
         limiter = RedisLimiter(settings.redis_url) if settings.redis_url else LocalLimiter()
