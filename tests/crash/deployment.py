@@ -15,7 +15,7 @@ from notifier.store import open_store
 from tests.crash.kill import KILLED, Kill
 from tests.crash.outside import Journal
 from tests.crash.promises import Rows, everything
-from tests.crash.world import World, be
+from tests.crash.world import USUAL, World, be
 
 #: A process that has imported everything and opened nothing; each child is a fork of it.
 _processes = multiprocessing.get_context("forkserver")
@@ -27,11 +27,11 @@ BETWEEN = 0.005  #: seconds between two looks at what the database still holds
 class Deployment:
     """Runs the day of `World` in processes of its own."""
 
-    def __init__(self, url: str, folder: Path, flood: int = 0) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.path = folder / "journal"
         self.journal = Journal(self.path)
-        self.flood = flood
+        self.day = USUAL
         self.kills = 0
 
     def dies(self, kill: Kill) -> None:
@@ -40,7 +40,7 @@ class Deployment:
 
     def run(self, kill: Kill) -> bool:
         """A process goes on with the day until it is killed (True) or everything is done."""
-        child = _processes.Process(target=be, args=(self.url, self.path, kill, self.flood))
+        child = _processes.Process(target=be, args=(self.url, self.path, kill, self.day))
         child.start()
         child.join(SECONDS)
         if child.is_alive():
@@ -63,7 +63,7 @@ class Deployment:
     @contextmanager
     def restarted(self) -> Iterator[World]:
         """The process that is not killed."""
-        world = World(self.url, self.path, flood=self.flood)
+        world = World(self.url, self.path, day=self.day)
         try:
             yield world
         finally:

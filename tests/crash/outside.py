@@ -67,6 +67,7 @@ class Receiver:
     async def send(self, delivery: Delivery) -> Receipt:
         """Take it."""
         await asyncio.sleep(0)  # other slots come in between, as on a network
+        delivery.check()
         self.killer.passing(sending(self.name), Moment.BEFORE)
         text = delivery.parts.get("text", "")
         lost = bool(self.loses) and self.loses in text and not self.journal.of("received", lost=True)

@@ -17,9 +17,10 @@ from notifier.unit import CommitPoint
 from tests.crash import promises
 from tests.crash.deployment import Deployment
 from tests.crash.kill import Kill, Moment, sending
+from tests.crash.world import Day
 
 SENDS = [sending(channel) for channel in ChannelName]
-PLACES = [*(point.value for point in CommitPoint if point is not CommitPoint.UNDO), *SENDS]  # nothing is undone yet
+PLACES = [*(point.value for point in CommitPoint), *SENDS]
 AFTER, BEFORE = Moment.AFTER, Moment.BEFORE
 MOST_KILLS = 5  #: in one day of kills by chance
 #: Days of kills by chance; `CRASH_DAYS=100 pytest tests/crash -k by_chance` for a long look. The seed is in the name.
@@ -60,7 +61,7 @@ def test_a_kill_at_the_decision_itself_leaves_one_decision_or_none_p6(deployment
 
 @pytest.mark.parametrize("moment", Moment)
 def test_a_kill_between_two_chunks_of_routing_leaves_whole_chunks_p2(deployment: Deployment, moment: Moment) -> None:
-    deployment.flood = ROUTE_CHUNK
+    deployment.day = Day(flood=ROUTE_CHUNK)
     deployment.dies(Kill(CommitPoint.ROUTE, moment, 2))
     routed = [row for row in deployment.rows()["events"] if row["routed_at"] is not None]
     assert len(routed) == (ROUTE_CHUNK if moment is BEFORE else ROUTE_CHUNK + 4)
@@ -70,7 +71,7 @@ def test_a_kill_between_two_chunks_of_routing_leaves_whole_chunks_p2(deployment:
 def test_a_kill_inside_a_large_batch_loses_nothing_and_doubles_nothing_when_it_is_sent_again_p1(
     deployment: Deployment,
 ) -> None:
-    deployment.flood = 246  # with the other four of the morning: three transactions
+    deployment.day = Day(flood=246)  # with the other four of the morning: three transactions
     deployment.dies(Kill(CommitPoint.ACCEPT, AFTER, 2))
     assert len(deployment.rows()["events"]) == 2 * ACCEPT_CHUNK
     restart(deployment)
@@ -82,6 +83,7 @@ def test_a_kill_inside_a_large_batch_loses_nothing_and_doubles_nothing_when_it_i
 def test_a_kill_at_the_settling_of_several_keeps_all_of_their_outcomes_or_none_p4(
     deployment: Deployment, moment: Moment
 ) -> None:
+    deployment.day = Day(by_hand=True)
     deployment.dies(Kill(CommitPoint.SETTLE, moment))
     outcomes = {row["id"]: row["outcome"] for row in deployment.rows()["attempts"]}
     handed_over = [outcomes[line["attempt"]] for line in deployment.journal.of("received")]

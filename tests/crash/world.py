@@ -58,9 +58,20 @@ from tests.pipeline.road import AtOnce
 SLOTS = 4  #: of every engine here: more is due than it takes at once
 STALLED = 2  #: attempts that a stalled worker begins and never ends
 POISON = "poison"  #: number of the alert that nobody can plan
-LOSES = "order 1042"  #: the answer to the first SMS about it gets lost
+LOSES = "order 1043"  #: the answer to the first SMS about it gets lost
 APPLIED = POLICY + "\n# as applied in the morning\n"
 PATIENCE = 30  #: rounds of two minutes until everything is done
+
+
+#: What nothing follows on.
+DONE = (
+    NotificationStatus.SENT,
+    NotificationStatus.DELIVERED,
+    NotificationStatus.FAILED,
+    NotificationStatus.EXPIRED,
+    NotificationStatus.CANCELLED,
+    NotificationStatus.SUPPRESSED,
+)
 
 
 class Stumbling(Planner):
@@ -80,8 +91,9 @@ class Answered:
     name: str  #: also its nonce
     who: str
     number: str  #: the order's
-    action: Action
+    action: Action | None = None  #: None takes the decision back
     right: bool = True  #: whether the number from the message is typed
+    later: bool = False  #: whether everybody heard first of what was answered before
 
 
 FORMS = (
@@ -89,7 +101,20 @@ FORMS = (
     Answered("alice-accepts", "alice", "1042", Action.ACCEPT),
     Answered("bob-is-late", "bob", "1042", Action.CANCEL),
     Answered("bob-changes", "bob", "1043", Action.MODIFY),
+    Answered("bob-regrets", "bob", "1043", later=True),
+    Answered("alice-declines", "alice", "1043", Action.CANCEL, later=True),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What is out of the usual."""
+
+    flood: int = 0  #: more alerts in the morning
+    by_hand: bool = False  #: the first worker of the day settles several at once
+
+
+USUAL = Day()
 
 
 class UntilIdle:
@@ -113,7 +138,7 @@ class UntilIdle:
 class World:
     """One process's part of the day."""
 
-    def __init__(self, url: str, journal: Path, kill: Kill | None = None, flood: int = 0) -> None:
+    def __init__(self, url: str, journal: Path, kill: Kill | None = None, day: Day = USUAL) -> None:
         self.journal = Journal(journal)
         self.killer = Killer(kill)
         self.sql = open_store(url)
@@ -131,7 +156,7 @@ class World:
             ChannelName.SMS: Provider(ChannelName.SMS, self.journal, self.killer, LOSES),
             ChannelName.CALLBACK: Receiver(ChannelName.CALLBACK, self.journal, self.killer),
         }
-        self.flood = flood
+        self.day = day
 
     # -- the day --------------------------------------------------------------------------------------------------
 
@@ -140,8 +165,11 @@ class World:
         self.apply()
         morning, noon = self.batches()
         self.send_in("morning", morning)
-        self.rest()
-        self.report()
+        if self.day.by_hand:
+            self.settle_at_once()
+        if not self.journal.of("form"):  # from then on a decision waits to become final: no time to rest
+            self.rest()
+            self.report()
         for form in FORMS:
             self.post(form)
         self.send_in("noon", noon)
@@ -155,7 +183,7 @@ class World:
 
     def batches(self) -> tuple[list[RawItem], list[RawItem]]:
         """What is sent in, in the morning and at noon."""
-        flood = [alert(10_000 + number) for number in range(self.flood)]
+        flood = [alert(10_000 + number) for number in range(self.day.flood)]
         return [alert(1), alert(2), order(1042), order(1043), *flood], [alert(3), order(1044), alert(POISON)]
 
     def recover(self) -> None:
@@ -193,8 +221,12 @@ class World:
 
     def post(self, form: Answered) -> None:
         """Somebody sends a form until there is an answer."""
-        if not self.journal.of("receipt", name=form.name):
-            self.journal.add("receipt", name=form.name, **self.submit(form))
+        if self.journal.of("receipt", name=form.name):
+            return
+        if form.later:
+            self.later(seconds=6)
+            self.work()
+        self.journal.add("receipt", name=form.name, **self.submit(form))
 
     def submit(self, form: Answered) -> Line:
         """Open the link of the mail and send the form, the same each time; returns what the page says then."""
@@ -212,15 +244,15 @@ class World:
         [filled] = self.journal.of("form", name=form.name)
         typed = Form(
             action=form.action,
+            undo=form.action is None,
             number=number if form.right else f"{(int(number) + 1) % 100:02}",
             nonce=form.name,
             version=filled["version"],
             quantities={line.sku: 3 for line in visit.order.data.lines} if form.action is Action.MODIFY else {},
         )
-        acted = self.links.act(visit, typed, "email")
-        decided = acted.visit.order.decision_id if acted.visit.order else None
-        error = acted.error.value if acted.error else None
-        return {"done": acted.done, "error": error, "decision": decided}
+        answer = self.links.act if form.action else self.links.undo
+        acted = answer(visit, typed, "email")
+        return {"done": acted.done, "error": acted.error.value if acted.error else None}
 
     def report(self) -> None:
         """The provider of SMS tells of each that it arrived, until we take it."""
@@ -250,6 +282,24 @@ class World:
         )
         self.later(seconds=11)
 
+    def settle_at_once(self) -> None:
+        """A worker, step by step: everything it claimed is sent, and all outcomes are told in one transaction."""
+        session = SessionId(new_id())
+        self.pipe.start_session(WorkerSession(session, "by hand", 1, self.clock(), self.clock()))
+        rows = self.pipe.claim(ClaimRequest(session, SLOTS, 1, tuple(ChannelName)))
+        tries = {row.id: AttemptId(new_id()) for row in rows}
+        self.pipe.begin(
+            [NewAttempt(tries[row.id], row.id, row.tenant, session, row.tries + 1, self.clock()) for row in rows]
+        )
+        self.pipe.settle(
+            [
+                self.pipe.outcome(row, tries[row.id], asyncio.run(self.channels[row.channel].send(delivery)))
+                for row in rows
+                for delivery in [self.pipe.prepare(row, tries[row.id])]
+            ]
+        )
+        self.pipe.end_session(session)
+
     def work(self) -> None:
         """A delivery worker for as long as something is due, with what its timers do."""
         while self.pipe.sweep() != Swept():
@@ -257,7 +307,7 @@ class World:
         while self.pipe.route_left():
             pass
         steps: Any = UntilIdle(self)
-        slots = SLOTS + self.flood  # who floods does not ask for the slots
+        slots = SLOTS + self.day.flood  # who floods does not ask for the slots
         steps.engine = Engine(steps, self.channels, self.clock, EngineLimits(slots=slots))
         asyncio.run(_at_most(steps.engine))
         asyncio.run(self.pipe.look_up_unknowns(self.channels, AtOnce()))
@@ -281,9 +331,8 @@ class World:
             return connection.execute(query).scalar_one()
 
     def left(self) -> list[Line]:
-        """What waits, is claimed, or is not known."""
-        waiting = (NotificationStatus.DUE, NotificationStatus.CLAIMED, NotificationStatus.UNKNOWN)
-        rows = select(notifications).where(notifications.c.status.in_(waiting))
+        """What is not done."""
+        rows = select(notifications).where(notifications.c.status.not_in(DONE))
         unrouted = select(events).where(events.c.routed_at.is_(None))
         with self.sql.engine.connect() as connection:
             return [dict(row) for query in (rows, unrouted) for row in connection.execute(query).mappings()]
@@ -294,12 +343,12 @@ async def _at_most(engine: Engine) -> None:
         await engine.run()
 
 
-def be(url: str, journal: Path, kill: Kill | None, flood: int) -> None:
+def be(url: str, journal: Path, kill: Kill | None, day: Day) -> None:
     """What a child process does: the day, or what is left of it, up to its death."""
     with journal.with_suffix(".log").open("a") as log, contextlib.redirect_stderr(log):
         structlog.configure([structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
         structlog.configure(logger_factory=structlog.WriteLoggerFactory(log))
-        world = World(url, journal, kill, flood)
+        world = World(url, journal, kill, day)
         try:
             if world.restarted:
                 world.recover()
