@@ -18,7 +18,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    exists,
     func,
     literal_column,
     or_,
@@ -70,20 +69,17 @@ class LaneWrites(Base):
         query = lanes.update().where(endpoint, lanes.c.in_flight_limit.is_distinct_from(bindparam("most")))
         rows = [{"owner": tenant, "endpoint": name, "most": limits[tenant, name]} for tenant, name in sorted(limits)]
         if rows:
+            all_of_them = select(lanes.c.id).where(lanes.c.channel == ChannelName.CALLBACK.value).order_by(lanes.c.id)
+            self.connection.execute(self.locked(all_of_them))  # in order, as everybody else does
             self.connection.execute(query.values(in_flight_limit=bindparam("most")), rows)
 
     def _lock_moving(self, batch: set[LaneId], touched: set[LaneId], speak: set[LaneId]) -> Sequence[Row[Any]]:
         """Locked together and in order: lanes that may change, and the siblings of those that may come to rest."""
-        moving = or_(lanes.c.in_flight_window.is_not(None), lanes.c.id.in_(touched)) if touched else None
-        mine = lanes.c.id.in_(batch) & (moving if moving is not None else lanes.c.in_flight_window.is_not(None))
+        mine = lanes.c.id.in_(batch) & or_(lanes.c.in_flight_window.is_not(None), lanes.c.id.in_(touched))
         if speak:
-            told = lanes.alias("told")
-            mine |= exists().where(
-                told.c.id.in_(speak),
-                told.c.tenant == lanes.c.tenant,
-                told.c.channel == lanes.c.channel,
-                told.c.target == lanes.c.target,
-            )
+            told, sibling = lanes.alias("told"), lanes.alias("sibling")
+            same = (told.c[name] == sibling.c[name] for name in ("tenant", "channel", "target"))
+            mine |= lanes.c.id.in_(select(sibling.c.id).join(told, and_(*same)).where(told.c.id.in_(speak)))
         return self.connection.execute(self.locked(select(lanes).where(mine).order_by(lanes.c.id))).all()
 
     def _save_states(self, rows: Sequence[Row[Any]], states: Mapping[LaneId, LaneState]) -> None:

@@ -246,6 +246,7 @@ ENDPOINT: list[tuple[str, str]] = [
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\ntypes = ["alerts"]', "no event type matches"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nwhen = "later"', "is not one of final, at_once"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nrate = 0', "rate must be between 0.001 and 10,000"),
+    ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nin_flight = 0', "in_flight must be between 1 and 1,000"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nrate = nan', "leave it out for no limit"),
 ]
 

@@ -61,6 +61,33 @@ def test_a_lane_wide_failure_without_a_time_rests_the_lane_for_a_while() -> None
     assert follows.pause_lane_until == NOW + timedelta(seconds=LANE_PAUSE)
 
 
+@pytest.mark.parametrize("reason", ["rate_limited", "fenced"])
+def test_a_refusal_that_speaks_of_the_lane_or_of_us_costs_no_try_however_often(reason: str) -> None:
+    error = TemporaryFailure(reason, lane_wide=reason != "fenced")
+    last = len(CEILINGS[CALLBACK]) + 1
+    follows = after_error(error, CALLBACK, last, NOW + timedelta(days=1), NOW, 0.5)
+    assert (follows.status, follows.waited) == (NotificationStatus.DUE, True)
+    assert not after_error(TemporaryFailure("connect"), CALLBACK, 1, NOW + timedelta(days=1), NOW, 0.5).waited
+
+
+def test_what_waits_is_due_when_its_lane_is_and_not_on_the_ladder() -> None:
+    error = TemporaryFailure("login", lane_wide=True)
+    follows = after_error(error, EMAIL, 9, NOW + timedelta(days=1), NOW, 0.99)
+    assert follows.due_at == follows.pause_lane_until == NOW + timedelta(seconds=LANE_PAUSE)
+
+
+def test_waiting_ends_with_the_life_of_the_message() -> None:
+    error = TemporaryFailure("rate_limited", retry_after=60, lane_wide=True)
+    follows = after_error(error, CALLBACK, 1, NOW + timedelta(seconds=60), NOW, 0.5)
+    assert (follows.status, follows.reason) == (NotificationStatus.EXPIRED, "no_time_left")
+
+
+def test_without_an_end_of_life_waiting_counts_as_trying() -> None:
+    error = TemporaryFailure("rate_limited", lane_wide=True)
+    assert not after_error(error, CALLBACK, 1, None, NOW, 0.5).waited
+    assert after_error(error, CALLBACK, len(CEILINGS[CALLBACK]) + 1, None, NOW, 0.5).status is NotificationStatus.FAILED
+
+
 @given(
     channel=st.sampled_from(ChannelName),
     tries=st.integers(1, 20),

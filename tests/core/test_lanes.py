@@ -1,0 +1,220 @@
+"""What answers change about a lane (breaker, rest, gentle return), and who gets how many slots: properties, tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.core.ids import LaneId, TenantId
+from notifier.core.lanes import (
+    FIRST_REST,
+    FULL_WINDOW,
+    LONGEST_REST,
+    NEW_WINDOW,
+    OPENS_AFTER,
+    LaneState,
+    ReadyLane,
+    Told,
+    after,
+    beside,
+    released,
+    rested,
+    shares,
+    sign_of,
+)
+from notifier.core.model import ChannelName, LaneSign
+from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
+WELL, TROUBLE, BUSY, NONE = LaneSign.WELL, LaneSign.TROUBLE, LaneSign.BUSY, LaneSign.NONE
+
+
+@pytest.mark.parametrize(
+    ("error", "channel", "sign"),
+    [
+        # it was taken
+        (None, CALLBACK, WELL),
+        # nobody there, no answer, an answer that is none: the receiver is in trouble
+        (TemporaryFailure("connect"), CALLBACK, TROUBLE),
+        (TemporaryFailure("connect_timeout"), CALLBACK, TROUBLE),
+        (TemporaryFailure("dns"), CALLBACK, TROUBLE),
+        (TemporaryFailure("tls"), CALLBACK, TROUBLE),
+        (OutcomeUnknown("timeout"), CALLBACK, TROUBLE),
+        (OutcomeUnknown("cut"), EMAIL, TROUBLE),
+        (TemporaryFailure("refused", code="500"), CALLBACK, TROUBLE),
+        (TemporaryFailure("overloaded", code="503"), CALLBACK, TROUBLE),
+        # no to this message alone: the receiver lives
+        (TemporaryFailure("refused", code="404"), CALLBACK, WELL),
+        (PermanentFailure("gone", code="410"), CALLBACK, WELL),
+        (TemporaryFailure("deferred", code="450"), EMAIL, WELL),
+        (PermanentFailure("refused", code="550"), EMAIL, WELL),  # in SMTP 5xx is about the mailbox
+        (PermanentFailure("refused", code="21211"), SMS, WELL),  # a Twilio code, not an HTTP status
+        # later, please
+        (TemporaryFailure("rate_limited", code="429", lane_wide=True), CALLBACK, BUSY),
+        (TemporaryFailure("server", code="421", lane_wide=True), EMAIL, BUSY),
+        # it never came to the receiver
+        (TemporaryFailure("fenced"), CALLBACK, NONE),
+        (TemporaryFailure("internal"), CALLBACK, NONE),
+        (PermanentFailure("no_secret"), CALLBACK, NONE),
+    ],
+)
+def test_each_end_of_an_attempt_says_one_thing_of_its_lane(
+    error: DeliveryError | None, channel: ChannelName, sign: LaneSign
+) -> None:
+    assert sign_of(error, channel) is sign
+
+
+def told(sign: LaneSign, at: datetime = NOW, **facts: object) -> Told:
+    """An answer at that moment."""
+    return Told(sign, at, reason="why", **facts)  # type: ignore[arg-type]
+
+
+def run(state: LaneState, *signs: LaneSign, at: datetime = NOW) -> LaneState:
+    """These answers, one after the other."""
+    for sign in signs:
+        state = after(state, told(sign, at))
+    return state
+
+
+def test_a_steady_lane_is_not_changed_by_success() -> None:
+    steady = LaneState(limit=20)
+    assert run(steady, WELL, WELL) is steady
+
+
+def test_a_new_lane_doubles_with_each_success_up_to_its_limit() -> None:
+    state, windows = LaneState(limit=20, window=NEW_WINDOW), []
+    while state.window is not None:
+        windows.append(state.window)
+        state = run(state, WELL)
+    assert windows == [5, 10]
+    assert state == LaneState(limit=20)
+
+
+def test_failures_in_a_row_open_the_breaker_and_one_success_between_them_does_not() -> None:
+    almost = run(LaneState(limit=20), *[TROUBLE] * (OPENS_AFTER - 1))
+    assert not almost.open and not almost.rests(NOW)
+    assert run(almost, TROUBLE).open
+    assert not run(almost, WELL, *[TROUBLE] * (OPENS_AFTER - 1)).open
+
+
+def test_each_vain_probe_doubles_the_rest_up_to_ten_minutes() -> None:
+    state, now, rests = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER), NOW, []
+    for _ in range(8):
+        assert state.paused_until is not None and state.window == 1
+        rests.append((state.paused_until - now).total_seconds())
+        now = state.paused_until
+        state = run(state, TROUBLE, at=now)
+    assert rests == [30, 60, 120, 240, 480, 600, 600, 600]
+
+
+@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 22.5), (0.5, 30.0), (0.999999, 37.5)])
+def test_probes_of_lanes_that_failed_together_are_spread(chance: float, seconds: float) -> None:
+    state = run(LaneState(), *[TROUBLE] * (OPENS_AFTER - 1))
+    opened = after(state, told(TROUBLE, chance=chance))
+    assert opened.paused_until is not None
+    assert (opened.paused_until - NOW).total_seconds() == pytest.approx(seconds, abs=0.01)
+
+
+def test_a_success_after_the_rest_closes_the_breaker_and_the_lane_starts_gently() -> None:
+    opened = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER)
+    assert run(opened, WELL, at=opened.paused_until or NOW) == LaneState(limit=20, window=2)
+
+
+def test_what_was_begun_before_the_rest_neither_ends_nor_prolongs_it() -> None:
+    opened = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER)
+    assert run(opened, *[TROUBLE] * 10, WELL, NONE, at=NOW + SECOND) == opened
+
+
+def test_a_receiver_that_asks_for_more_time_gets_it_and_never_less() -> None:
+    first = after(LaneState(limit=20), told(BUSY, rest_until=NOW + 60 * SECOND))
+    assert (first.paused_until, first.pause_reason, first.window) == (NOW + 60 * SECOND, "why", 1)
+    shorter = after(first, Told(BUSY, NOW, "later", NOW + 30 * SECOND))
+    assert shorter == first
+    longer = after(first, Told(BUSY, NOW, "later", NOW + 90 * SECOND))
+    assert (longer.paused_until, longer.pause_reason) == (NOW + 90 * SECOND, "later")
+
+
+def test_a_refusal_for_now_counts_as_no_failure() -> None:
+    assert after(LaneState(), told(BUSY, rest_until=NOW + SECOND)).failures == 0
+
+
+def test_siblings_rest_as_long_and_keep_their_own_limit() -> None:
+    opened = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER)
+    sibling = beside(LaneState(limit=7), opened)
+    assert (sibling.open, sibling.window, sibling.limit) == (True, 1, 7)
+    assert sibling.paused_until == opened.paused_until
+    resting = rested(LaneState(limit=7), NOW + SECOND, "why")
+    assert beside(LaneState(limit=7), resting) == resting
+    assert beside(LaneState(limit=7), LaneState()) == LaneState(limit=7)
+
+
+def test_a_lane_released_by_hand_comes_back_with_one() -> None:
+    resting = rested(LaneState(limit=20), NOW + SECOND, "by hand")
+    assert released(resting) == LaneState(limit=20, window=1)
+
+
+SIGNS = st.tuples(st.sampled_from(LaneSign), st.integers(0, 900), st.integers(1, 100_000), st.floats(0, 1))
+
+
+@given(
+    limit=st.none() | st.integers(1, 1000), window=st.none() | st.integers(1, 64), story=st.lists(SIGNS, max_size=40)
+)
+def test_whatever_happens_a_lane_keeps_its_bounds_and_comes_back(
+    limit: int | None, window: int | None, story: list[tuple[LaneSign, int, int, float]]
+) -> None:
+    state, now = LaneState(limit=limit, window=window), NOW
+    for sign, pause, rest, chance in story:
+        now += pause * SECOND
+        before = state
+        state = after(state, Told(sign, now, "why", now + rest * SECOND if sign is BUSY else None, chance))
+        assert state.limit == limit
+        assert state.window is None or 1 <= state.window <= max(FULL_WINDOW, window or 0, limit or 0)
+        if state.window is None:  # steady: nothing else may be wrong, or settling would never look at it again
+            assert not state.open and state.failures == 0
+        if before.paused_until is not None and before.rests(now):
+            assert state.paused_until is not None and state.paused_until >= before.paused_until
+        if state.open and not before.open:
+            assert state.paused_until is not None and state.paused_until <= now + LONGEST_REST * 1.25 * SECOND
+            assert state.paused_until >= now + FIRST_REST * 0.75 * SECOND
+    healthy = run(state, *[WELL] * 12, at=max(now, state.paused_until or now))
+    assert healthy == LaneState(limit=limit)
+
+
+READY = st.builds(
+    ReadyLane,
+    id=st.just(LaneId("lane")),
+    tenant=st.sampled_from([TenantId(name) for name in "abc"]),
+    room=st.integers(1, 30),
+    unproven=st.booleans(),
+)
+
+
+@given(
+    lanes=st.lists(READY, max_size=12),
+    slots=st.integers(1, 60),
+    per_lane=st.integers(1, 50),
+    unproven=st.integers(0, 20),
+)
+def test_shares_keep_every_bound_leave_no_slot_idle_and_treat_tenants_alike(
+    lanes: list[ReadyLane], slots: int, per_lane: int, unproven: int
+) -> None:
+    given_ = shares(lanes, slots, per_lane, unproven)
+    most = [min(lane.room, per_lane) for lane in lanes]
+    assert all(0 <= share <= bound for share, bound in zip(given_, most, strict=True))
+    assert sum(share for share, lane in zip(given_, lanes, strict=True) if lane.unproven) <= unproven
+    proven = sum(bound for bound, lane in zip(most, lanes, strict=True) if not lane.unproven)
+    not_proven = sum(bound for bound, lane in zip(most, lanes, strict=True) if lane.unproven)
+    assert sum(given_) == min(slots, proven + min(unproven, not_proven))
+    if not any(lane.unproven for lane in lanes):
+        by_tenant = {lane.tenant: 0 for lane in lanes}
+        left = dict.fromkeys(by_tenant, 0)
+        for share, bound, lane in zip(given_, most, lanes, strict=True):
+            by_tenant[lane.tenant] += share
+            left[lane.tenant] += bound - share
+        hungry = [by_tenant[tenant] for tenant in by_tenant if left[tenant]]
+        assert all(max(by_tenant.values()) - got <= 1 for got in hungry), "who could have more got a slot less"
