@@ -97,11 +97,19 @@ def test_dev_lock_holds_the_other_locks_at_the_same_versions() -> None:
     dev = _pins("requirements-dev.lock")
     assert _pins("requirements.lock").items() <= dev.items()
     assert _pins("requirements-build.lock").items() <= dev.items()
+    bench = _pins("requirements-bench.lock")
+    assert _pins("requirements.lock").items() <= bench.items()
+    assert all(dev[name] == version for name, version in bench.items() if name in dev)
 
 
 @pytest.mark.parametrize(
     ("lock", "table"),
-    [("requirements.lock", "dependencies"), ("requirements-dev.lock", "dev"), ("requirements-build.lock", "build")],
+    [
+        ("requirements.lock", "dependencies"),
+        ("requirements-dev.lock", "dev"),
+        ("requirements-build.lock", "build"),
+        ("requirements-bench.lock", "bench"),
+    ],
 )
 def test_lock_knows_every_package_that_pyproject_asks_for(lock: str, table: str) -> None:
     document = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -111,7 +119,7 @@ def test_lock_knows_every_package_that_pyproject_asks_for(lock: str, table: str)
     assert wanted <= _pins(lock).keys()
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-build.lock"])
+@pytest.mark.parametrize("lock", [f"requirements{part}.lock" for part in ("", "-dev", "-build", "-bench")])
 def test_lock_names_hashes_and_neither_host_nor_path(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "//" not in text

