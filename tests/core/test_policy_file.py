@@ -79,6 +79,7 @@ secrets = ["env:ERP_SECRET", "file:/run/secrets/erp"]
 types = ["coolr.order.*"]
 when = "at_once"
 rate = 2.5
+in_flight = 3
 """
 
 
@@ -106,6 +107,7 @@ def test_everything_that_can_be_written_is_read() -> None:
     assert read.orders.deadline_margin_minutes == 30
     (endpoint,) = read.endpoints
     assert (endpoint.when, endpoint.types, endpoint.rate) == (When.AT_ONCE, ("coolr.order.*",), 2.5)
+    assert endpoint.in_flight == 3
     assert endpoint.secrets == ("env:ERP_SECRET", "file:/run/secrets/erp")
 
 
@@ -246,7 +248,7 @@ ENDPOINT: list[tuple[str, str]] = [
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\ntypes = ["alerts"]', "no event type matches"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nwhen = "later"', "is not one of final, at_once"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nrate = 0', "rate must be between 0.001 and 10,000"),
-    ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nin_flight = 0', "in_flight must be between 1 and 1,000"),
+    ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nin_flight = 0', "must be between 1 and 1,000"),
     ('name = "e"\nurl = "https://e.example"\nsecrets = ["env:S"]\nrate = nan', "leave it out for no limit"),
 ]
 
