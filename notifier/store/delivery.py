@@ -129,7 +129,8 @@ _CLOSE_ATTEMPT = Bulk(
         .values(
             finished_at=given["finished"],
             outcome=given["became"],
-            reason=given["why"],
+            # One that was unknown for a while says so for good: another try may have begun meanwhile.
+            reason=func.coalesce(given["why"], attempts.c.reason),
             detail=given["told"],
             provider_code=func.coalesce(given["code"], attempts.c.provider_code),
             provider_id=given["provider"],

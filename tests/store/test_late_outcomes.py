@@ -29,7 +29,7 @@ def buried(store: SqlStore, channel: ChannelName = ChannelName.EMAIL) -> tuple[C
     attempt = begin(store, held)
     assert attempt
     with store.write() as tx:
-        tx.sweep(LATER, tx.sessions())
+        tx.sweep(LATER, [session for session in tx.sessions() if session.id == SESSION])
     return held, attempt
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from notifier.core.ids import AttemptId, SessionId
 from notifier.core.model import AttemptOutcome, ChannelName, Claimed, NotificationStatus
 from notifier.core.records import Swept
 from notifier.core.retrying import LOOK_UP_AFTER
 from notifier.store import SqlStore
-from notifier.store.tables import attempts, notifications
+from notifier.store.tables import attempts, lanes, notifications
 from notifier.testing import ACME, NOW
 from tests.store.test_delivery import (
     DELIVERED,
@@ -71,6 +72,32 @@ def test_the_heartbeat_of_a_buried_session_fails(store: SqlStore) -> None:
         assert [found.id for found in reading.sessions()] == [SURVIVOR]
 
 
+def test_a_session_that_beat_after_it_was_looked_at_is_not_buried_p4(store: SqlStore) -> None:
+    mine = held(store)
+    with store.read() as reading:
+        seen = reading.sessions()
+    with store.write() as tx:
+        assert tx.beat_session(SESSION, LATER)
+    with store.write() as tx:
+        assert tx.sweep(LATER, [session for session in seen if session.id == SESSION]) == Swept()
+    assert status(store, mine.id) == "claimed"
+
+
+def test_a_session_frees_what_it_claimed_without_knowing_and_nothing_else_p1(store: SqlStore) -> None:
+    """The answer to its claim got lost; another session's rows are none of its business."""
+    fill(store, 4)
+    known, unheld, begun = claim(store, 3)
+    [others] = claim(store, session=SURVIVOR)
+    assert begin(store, begun)
+    with store.write() as tx:
+        assert tx.free_unheld(SESSION, {known.id, begun.id}, LATER) == 1
+    states = [status(store, item.id) for item in (known, unheld, begun, others)]
+    assert states == ["claimed", "due", "claimed", "claimed"]
+    with store.write() as tx:
+        assert tx.free_unheld(SESSION, {known.id, begun.id}, LATER) == 0
+    assert [item.id for item in claim(store, now=LATER)] == [unheld.id]
+
+
 def test_a_claimed_row_without_an_attempt_is_due_again_as_if_nothing_had_been(store: SqlStore) -> None:
     mine = held(store)
     assert sweep(store) == Swept(dead_sessions=1, freed=1)
@@ -120,6 +147,19 @@ def test_what_was_settled_before_the_death_stays_settled(store: SqlStore) -> Non
     assert status(store, mine.id) == "sent"
 
 
+def test_an_outcome_told_after_the_next_try_began_still_says_that_nobody_knew_p4(store: SqlStore) -> None:
+    """The receiver has it twice: without this both tries would look like one success each."""
+    mine = held(store)
+    attempt = begin(store, mine)
+    assert attempt
+    sweep(store)
+    [taken] = claim(store, session=SURVIVOR, now=LATER)
+    assert begin(store, taken)
+    settle(store, outcome(mine, attempt))
+    found = row(store, attempts, attempt)
+    assert (found.outcome, found.reason) == ("sent", "worker_lost")
+
+
 def test_two_sweeps_free_a_row_once(store: SqlStore) -> None:
     held(store)
     assert sweep(store).freed == 1
@@ -141,6 +181,8 @@ def test_a_session_that_ends_leaves_nothing_in_hand(store: SqlStore) -> None:
 
 def test_more_rows_than_one_sweep_moves_are_freed_by_the_next(store: SqlStore) -> None:
     fill(store, 450)
+    with store.write() as tx:
+        tx.connection.execute(update(lanes).values(in_flight_window=None))  # the lane has proven itself
     assert len(claim(store, 1000, per_lane=1000)) == 450
     assert [sweep(store).freed, sweep(store).freed, sweep(store).freed] == [400, 50, 0]
 
