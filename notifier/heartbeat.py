@@ -33,6 +33,7 @@ import structlog
 
 from notifier.core.ids import SessionId, new_id
 from notifier.core.records import WorkerSession
+from notifier.core.retrying import FENCED
 from notifier.errors import TemporaryFailure
 from notifier.ports import Clock, StoreCall
 
@@ -41,7 +42,6 @@ log = structlog.get_logger(__name__)
 HEARTBEAT = 2.0  #: seconds between heartbeats of a session
 FENCE_AFTER = 8.0  #: seconds since the last heartbeat was asked for, after which a session sends nothing more
 DEAD_AFTER = timedelta(seconds=10)  #: without a heartbeat for so long a session is dead for the others
-FENCED = "fenced"  #: reason of tries that were given up because the session missed its heartbeat
 
 Monotonic = Callable[[], float]
 

@@ -36,6 +36,9 @@ PRAGMAS = (
     f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000}",
     "PRAGMA foreign_keys=ON",
 )
+#: A database host that vanishes without a word is noticed within about ten seconds: a thread that waits for an answer
+#: for ever would keep its session fenced when the database is back.
+CUT = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 HIDDEN = {"hide_parameters": True}  #: errors quote statements without their values (P10)
 #: PostgreSQL: serialisation failure, deadlock. Doing it again is right.
 RETRYABLE_STATES = ("40001", "40P01")
@@ -63,26 +66,26 @@ class SqlStore:
     @contextmanager
     def write(self, point: CommitPoint = CommitPoint.ADMIN) -> Iterator[SqlWriter]:
         """One writing transaction: commits on success, rolls back on any error. Raises StoreError."""
-        with _translated(), self._transaction(writing=True) as connection:
+        with _translated(), self._transaction(point) as connection:
             yield SqlWriter(connection)
 
     @contextmanager
     def read(self) -> Iterator[SqlReader]:
         """One reading transaction. Raises StoreError."""
-        with _translated(), self._transaction(writing=False) as connection:
+        with _translated(), self._transaction(None) as connection:
             yield SqlReader(connection)
 
     @contextmanager
-    def _transaction(self, *, writing: bool) -> Iterator[Connection]:
+    def _transaction(self, point: CommitPoint | None) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if self.url.get_backend_name() != "sqlite":
                 with connection.begin():
                     yield connection
                 return
-            if writing:
-                begin_writing(connection, BUSY_TIMEOUT)
-            else:
+            if point is None:
                 connection.exec_driver_sql("BEGIN")
+            else:
+                begin_writing(connection, point, BUSY_TIMEOUT)
             try:
                 yield connection
             except BaseException:
@@ -125,7 +128,7 @@ def make_engine(url: URL) -> Engine:
         engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT}, **HIDDEN)
         event.listen(engine, "connect", _set_pragmas)
         return engine
-    options = {"application_name": "notifier", "connect_timeout": 5, "options": "-c statement_timeout=30000"}
+    options = {"application_name": "notifier", "options": "-c statement_timeout=30000", "connect_timeout": 5, **CUT}
     engine = create_engine(url, pool_size=POOL, max_overflow=POOL, connect_args=options, **HIDDEN)
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ask_rested, engine.dialect.do_ping))
