@@ -22,6 +22,7 @@ from typing import Any
 Row = dict[str, Any]
 Key = tuple[str, ...]
 
+LONGEST_PAUSE = 35.0  #: seconds for which the answer of a receiver may hold a lane up
 MOST_RECOVERY = 30.0  #: seconds, each of the two
 HANDED_OVER = ("sent", "delivered")
 NOT_TOLD = ("suppressed", "cancelled", "expired")
@@ -264,7 +265,7 @@ def late(attempts: list[Row]) -> int:
     """Attempts whose good end came when the next had begun: they counted as unknown until then."""
     good = [attempt for attempt in attempts if attempt["outcome"] == "sent"]
     return sum(
-        before["finished_at"] > after["started_at"]
+        before["reason"] == LOST_WORKER or before["finished_at"] > after["started_at"]
         for before in good
         for after in attempts
         if after["number"] == before["number"] + 1
@@ -422,10 +423,11 @@ def recovered(evidence: Evidence, report: Report) -> None:
         up = fault["up"]
         first, dead = first_delivery(evidence, fault["at"], up), dead_claims(evidence, up, end)
         is_part = "part" in fault
+        begin = max((other["at"] for other in parts if other["at"] < fault["at"]), default=0.0)
         unknowns = sum(
-            fault["at"] <= (attempt["finished_at"] or 0) / 1e6 < end
+            begin < attempt["started_at"] / 1e6 <= fault["at"]  # on its way when its worker was broken
             for attempt in evidence.rows["attempts"]
-            if attempt["outcome"] == "unknown" and (attempt["reason"] == LOST_WORKER) == is_part
+            if attempt["outcome"] == "unknown" and attempt["reason"] == LOST_WORKER
         )
         again = sum(
             fault["at"] <= receipt["t"] < end
@@ -443,18 +445,35 @@ def recovered(evidence: Evidence, report: Report) -> None:
 def first_delivery(evidence: Evidence, at: float, up: float) -> float | None:
     """Seconds from up to the first delivery of work that was due before the fault; None when none was left over.
 
-    Work that a receiver had put off by its answer waits for its next try and does not count.
+    Work that a receiver had put off by its answer waits for its next try, in its lane or alone, and does not count.
     """
     found = []
+    put_off = _put_off(evidence, at - LONGEST_PAUSE)
     for id_, row in evidence.notifications.items():
         event, receipts = evidence.events[row["event_id"]], evidence.had.get(id_)
         if not receipts or event["received_at"] / 1e6 >= at:
             continue
         moment = min(receipt["t"] for receipt in receipts)
         before = [a for a in evidence.attempts.get(id_, []) if (a["finished_at"] or 0) / 1e6 < moment]
-        if moment > up and all(attempt["reason"] == LOST_WORKER for attempt in before):
+        waited = any(put < moment for put in put_off[_lane(row)])
+        if moment > up and not waited and all(attempt["reason"] == LOST_WORKER for attempt in before):
             found.append(moment - up)
     return min(found, default=None)
+
+
+def _put_off(evidence: Evidence, since: float) -> dict[Key, list[float]]:
+    """When receivers put work off, by lane."""
+    found: dict[Key, list[float]] = defaultdict(list)
+    for attempt in evidence.rows["attempts"]:
+        ended = (attempt["finished_at"] or 0) / 1e6
+        if attempt["outcome"] in ("refused", "not_sent") and ended > since:
+            found[_lane(evidence.notifications[attempt["notification_id"]])].append(ended)
+    return found
+
+
+def _lane(row: Row) -> Key:
+    """What waits together: an endpoint, or a tenant's mail or SMS."""
+    return (row["tenant"], row["channel"], row["address"] if row["channel"] == "callback" else "")
 
 
 def dead_claims(evidence: Evidence, up: float, end: float) -> float:
