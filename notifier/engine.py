@@ -341,7 +341,9 @@ class Engine:
     # -- upkeep and the end -------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        at = time.monotonic()
+        at, session = time.monotonic(), self._heartbeat.session
+        if session is None or session.fenced():
+            self._watch = Watch()  # where we could not beat the others could not either: all get their time anew
         dead = self._watch.silent(await self._upkeep(self._steps.sessions), at)
         swept = await self._upkeep(partial(self._steps.sweep, dead))
         if swept != Swept():

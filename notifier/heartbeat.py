@@ -6,6 +6,7 @@ so, must have stopped sending by then.
 - The row's `heartbeat_at` is wall time and only ever compared with itself. Whoever sweeps calls a session dead when
   that value stood still for DEAD_AFTER of the observer's own monotonic clock (`Watch`). So neither a jump of a host's
   clock nor hosts that disagree about the time kill a living session, or keep a dead one.
+- Who is fenced judges nobody: what kept it from beating, a store that was away, kept the others as well.
 - A session counts from the moment *before* it asked for its last heartbeat that succeeded, never from the end of the
   commit: an observer cannot have seen the new value sooner. It stops sending FENCE_AFTER later, whatever the heartbeat
   under way may still bring: one that waits 10 s for SQLite's writer, or 30 s for PostgreSQL's statement_timeout,

@@ -7,14 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from notifier import engine as engine_module
+from notifier import heartbeat
 from notifier.core.ids import AttemptId, SessionId
 from notifier.core.model import AttemptOutcome, ChannelName, Claimed, ClaimRequest, Claims, NewAttempt, Settlement
+from notifier.core.records import WorkerSession
 from notifier.engine import Engine, EngineLimits
 from notifier.errors import StoreError
 from notifier.ports import Delivery, Receipt
@@ -202,6 +204,37 @@ def test_a_session_that_beats_again_gives_back_what_it_did_not_begin_p1(monkeypa
     run_fenced(steps, channel, fence, lambda: bool(steps.of("unheld")))
     assert steps.of("unheld") == [frozenset()]
     assert len(steps.of("session")) == 1
+
+
+def test_who_could_not_beat_itself_calls_nobody_dead_p4(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store was away for everybody: when it is back, the first to sweep must not bury all the others."""
+    monkeypatch.setattr(engine_module, "SWEEP_EVERY", 0.02)
+    monkeypatch.setattr(heartbeat, "DEAD_AFTER", timedelta(seconds=0.1))
+    steps, fence = Steps(0), Fence()
+    silent = WorkerSession(SessionId("silent"), "host", 1, datetime.now(UTC), datetime.now(UTC))
+    buried, looked, sweep = list[WorkerSession](), list[float](), steps.sweep
+
+    def looking() -> list[WorkerSession]:
+        looked.append(time.monotonic())
+        return [silent]
+
+    def burying(dead: Sequence[WorkerSession]) -> Any:
+        buried.extend(dead)
+        return sweep(dead)
+
+    steps.sessions, steps.sweep = looking, burying  # type: ignore[method-assign]
+    run_fenced(steps, Mailbox(), Dazed(), lambda: bool(looked) and time.monotonic() - looked[0] > 0.4)
+    assert buried == []
+    run_fenced(steps, Mailbox(), fence, lambda: bool(buried))
+    assert buried[0] == silent
+
+
+class Dazed(Fence):
+    """A clock on which every moment is past the fence of the one before."""
+
+    def __call__(self) -> float:
+        self.jump()
+        return super().__call__()
 
 
 # -- a store that refuses, or whose answer gets lost -----------------------------------------------------------------
