@@ -102,7 +102,7 @@ def test_a_slow_receiver_holds_its_own_slot_only(pipe: Pipeline, store: SqlStore
         return 60.0 if delivery.notification_id in slow else 0.0
 
     mail = FakeChannel(seconds=seconds)
-    run(pipe, [mail], lambda: statuses(store, channel="email").count("sent") == 29, slots=3, drain=0.1)
+    run(pipe, [mail], lambda: statuses(store, channel="email").count("sent") == 29, slots=12, drain=0.1)
     assert sorted(statuses(store, channel="email")) == ["due"] + ["sent"] * 29
 
 
