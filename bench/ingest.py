@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench import workload
-from bench.machine import usage
+from bench.machine import Usage, usage
 from bench.stage import Stage, stage
 from notifier.bootstrap import System
 from notifier.cli.run import WEB_LIMITS
@@ -33,6 +33,8 @@ from tests.peers.process import find_free_port
 DATABASES = ("sqlite", "postgresql")
 BATCH, BATCH_CONNECTIONS, SINGLE_CONNECTIONS = 100, 4, 50
 DRAIN_SECONDS = 10.0  #: for which the backlog's way is watched
+START_SECONDS = 40.0
+NEEDED = ("web", "postgres")
 PARTS = ("web", "intake", "deliver", "beat")
 MB = 2**20
 
@@ -55,7 +57,8 @@ def _measure(on: Stage, name: str, seconds: float, bare: Mapping[str, Result]) -
         with ExitStack() as stack:
             port = find_free_port()
             pids = _start(on, url, port, stack)
-            warm = _load(port, key, BATCH, 2.0, BATCH_CONNECTIONS, 1)
+            warm = _load(port, key, BATCH, 1.0, BATCH_CONNECTIONS, 1)
+            _wait_until_routed(made)  # by then the workers have started
             result: Result = {"warm up": warm["events"], "one commit per event": naive, "answers": {}}
             for mode, batch, connections in (("batch", BATCH, BATCH_CONNECTIONS), ("single", 0, SINGLE_CONNECTIONS)):
                 before = {part: usage(pid) for part, pid in pids.items()}
@@ -71,6 +74,7 @@ def _measure(on: Stage, name: str, seconds: float, bare: Mapping[str, Result]) -
                     "answers": load["answers"],
                     "of bare web": load["requests"] / bare[mode]["requests"],
                     "of one commit per event": load["events"] / naive,
+                    "cpu us per event": _per_event(before, after, load),
                     "cores": {part: (after[part].cpu - before[part].cpu) / load["seconds"] for part in pids}
                     | {"load": load["cpu"] / load["seconds"]},
                     "web memory": [before["web"].memory / MB, after["web"].memory / MB],
@@ -135,7 +139,6 @@ def _start(on: Stage, url: str, port: int, stack: ExitStack) -> dict[str, int]:
         command = (sys.executable, "-m", "notifier", *commands[part])
         process = on.process(part, *command, environment=environment, port=port if part == "web" else None)
         pids[part] = stack.enter_context(process).pid
-    time.sleep(3.0)  # workers say nowhere that they are ready; the measuring begins with a warm-up anyway
     return pids | ({"postgres": on.postgres_pid} if url.startswith("postgresql") else {})
 
 
@@ -180,6 +183,19 @@ def _one_commit_each(made: System, seconds: float) -> float:
             tx.set_aside([event.id], "for the reference", now)
         count += 1
     return count / (time.monotonic() - began)
+
+
+def _per_event(before: Mapping[str, Usage], after: Mapping[str, Usage], load: Result) -> dict[str, float]:
+    """Microseconds of each part that accepting needs; the others work off their backlog meanwhile."""
+    count = load["events"] * load["seconds"] or 1.0
+    spent = {part: (after[part].cpu - before[part].cpu) * 1e6 / count for part in after if part in NEEDED}
+    return spent | {"load": load["cpu"] * 1e6 / count}
+
+
+def _wait_until_routed(made: System) -> None:
+    end = time.monotonic() + START_SECONDS
+    while _counts(made)[1] and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def _counts(made: System) -> tuple[int, int]:
