@@ -221,7 +221,7 @@ class Engine:
 
     def _unproven_slots(self) -> int:
         """How many more slots lanes may have that are in trouble or not proven yet."""
-        most = max(1, self._limits.slots // UNPROVEN_PART)
+        most = max(2, self._limits.slots // UNPROVEN_PART)  # with one, a slow one would keep all others from a try
         return max(0, most - sum(row.unproven for row in self._in_flight.values()))
 
     async def _free_unheld(self, session: Session) -> None:

@@ -85,15 +85,17 @@ class Road:
             return error
 
     def deliver(self, *channels: ChannelName) -> int:
-        """Claim, send and settle what is due; returns how many."""
-        rows = self.claim(*channels)
-        settlements = []
-        for row in rows:
-            attempt = self.begin(row)
-            assert attempt is not None
-            settlements.append(self.send(row, attempt))
-        self.pipe.settle(settlements)
-        return len(rows)
+        """Claim, send and settle until nothing is due; returns how many. A new lane gives some at a time."""
+        total = 0
+        while rows := self.claim(*channels):
+            settlements = []
+            for row in rows:
+                attempt = self.begin(row)
+                assert attempt is not None
+                settlements.append(self.send(row, attempt))
+            self.pipe.settle(settlements)
+            total += len(rows)
+        return total
 
     def look_up(self) -> int:
         """Ask about SMS whose answer was lost."""
