@@ -21,7 +21,6 @@ from tests.peers.process import find_free_port
 
 SLOW_ENDPOINTS = 20
 TENANTS, ENDPOINTS = 10, 100  #: of the fleet with dead endpoints: 1,000 in all
-DEAD_OF_TEN = 1  #: one endpoint in ten is dead, by turns refusing connections and never answering
 LIVE = "e5"  #: an endpoint that is never dead
 FLOOD, OTHERS = TenantId("flood"), TenantId("others")
 
@@ -109,15 +108,17 @@ def one_big_tenant(stage: Stage, per_second: float, seconds: float) -> dict[str,
     return _beside(quiet, pressed)
 
 
-def dead_endpoints(stage: Stage, per_second: float, seconds: float) -> dict[str, Any]:
-    """p99 of 900 endpoints: with the other hundred alive, and dead."""
+def dead_endpoints(
+    stage: Stage, per_second: float, seconds: float, tenants: int = TENANTS, endpoints: int = ENDPOINTS
+) -> dict[str, Any]:
+    """p99 of nine endpoints in ten: with the tenth alive, and dead, by turns never answering and refusing."""
     closed = find_free_port()
 
     def policy(dead: bool) -> str:
         text_ = ""
-        for t in range(TENANTS):
+        for t in range(tenants):
             urls = {}
-            for e in range(ENDPOINTS):
+            for e in range(endpoints):
                 good, silent, shut = stage.sink.url(), stage.sink.url("/dead"), f"http://127.0.0.1:{closed}/"
                 urls[f"e{e}"] = good if not dead or not _dies(e) else (silent if e % 20 else shut)
             text_ += tenant(f"t{t}", urls)
@@ -126,23 +127,24 @@ def dead_endpoints(stage: Stage, per_second: float, seconds: float) -> dict[str,
     def postings(first: int) -> list[Posting]:
         made = []
         for n in range(round(per_second * seconds)):
-            e, t = n % ENDPOINTS, n // ENDPOINTS % TENANTS
+            e, t = n % endpoints, n // endpoints % tenants
             made.append(Posting(n / per_second, f"t{t}", (at_outlet(first + n, f"e{e}"),)))
         return made
 
     def alive(event: str) -> bool:
-        return not _dies(int(event.rpartition("-")[2]) % ENDPOINTS)
+        return not _dies(int(event.rpartition("-")[2]) % endpoints)
 
     found = []
     for dead in (False, True):
         with whole(stage, policy(dead), make=live) as made:
-            what = f"900 endpoints beside 100 {'dead' if dead else 'live'} ones"
+            all_ = tenants * endpoints
+            what = f"{all_ * 9 // 10} endpoints beside {all_ // 10} {'dead' if dead else 'live'} ones"
             found.append(_seen(made, what, postings(0), alive))
     return _beside(*found)
 
 
 def _dies(number: int) -> bool:
-    return number % 10 < DEAD_OF_TEN
+    return number % 10 == 0
 
 
 def _seen(made: Whole, what: str, postings: list[Posting], counts: Callable[[str], bool]) -> Handover:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +29,9 @@ class Goal:
 
     @property
     def verdict(self) -> str:
-        """One word."""
+        """In a word or two."""
+        if math.isnan(self.found):
+            return "not measured"
         return "met" if self.met else "missed"
 
 
