@@ -39,6 +39,8 @@ PRAGMAS = (
 #: A database host that vanishes without a word is noticed within about ten seconds: a thread that waits for an answer
 #: for ever would keep its session fenced when the database is back.
 CUT = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+#: A process that is stopped inside a transaction holds its locks: PostgreSQL ends it, so that others can take over.
+LIMITS = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=8000"
 HIDDEN = {"hide_parameters": True}  #: errors quote statements without their values (P10)
 #: PostgreSQL: serialisation failure, deadlock. Doing it again is right.
 RETRYABLE_STATES = ("40001", "40P01")
@@ -128,7 +130,7 @@ def make_engine(url: URL) -> Engine:
         engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT}, **HIDDEN)
         event.listen(engine, "connect", _set_pragmas)
         return engine
-    options = {"application_name": "notifier", "options": "-c statement_timeout=30000", "connect_timeout": 5, **CUT}
+    options = {"application_name": "notifier", "options": LIMITS, "connect_timeout": 5, **CUT}
     engine = create_engine(url, pool_size=POOL, max_overflow=POOL, connect_args=options, **HIDDEN)
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ask_rested, engine.dialect.do_ping))

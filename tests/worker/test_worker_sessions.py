@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,6 +117,24 @@ class Scene:
             command, lambda: "session_started" in log.read_text(), log=log, environment=self.environment, patience=60
         ) as process:
             yield process, log
+
+    def stop(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGSTOP. On SQLite not inside a writing transaction: nobody can take that lock from a stopped process."""
+        os.kill(process.pid, signal.SIGSTOP)
+        while self.store.url.get_backend_name() == "sqlite" and not self.writable():
+            os.kill(process.pid, signal.SIGCONT)
+            time.sleep(0.01)
+            os.kill(process.pid, signal.SIGSTOP)
+
+    def writable(self) -> bool:
+        """Whether SQLite's one writing lock becomes free within a moment."""
+        with closing(sqlite3.connect(str(self.store.url.database), timeout=1, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                return False
+            return True
 
     def fill(self, first: int, count: int) -> None:
         """Route that many alerts, each with one callback."""
@@ -240,7 +259,7 @@ def test_a_worker_that_was_stopped_for_a_while_goes_on_under_a_new_session_p1_p4
         with scene.worker():
             scene.fill(0, 300)
             wait_until(lambda: scene.receiver.requests >= 60, "sixty requests")
-            os.kill(process.pid, signal.SIGSTOP)
+            scene.stop(process)
             stopped = time.monotonic()
             try:
                 scene.wait_for_all(300)
