@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     ColumnElement,
     Integer,
     Row,
@@ -27,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    type_coerce,
 )
 
 from notifier.core.ids import LaneId, NotificationId, SessionId, TenantId
@@ -42,7 +44,10 @@ from notifier.store.tables import lanes, messages, notifications, workers
 from notifier.store.types import Id, UtcTime, Word
 
 ANY_NUMBER = 1_000_000  #: where nothing limits
+#: Of a tenant's lanes the urgent first, equals in turn: in one number, since a claim sorts all ready lanes by it.
+A_RANK = literal_column(str(10**17), BigInteger())  #: microseconds: later than any turn
 RANK = case((lanes.c.priority == Priority.HIGH.value, 0), (lanes.c.priority == Priority.NORMAL.value, 1), else_=2)
+URGENCY = func.coalesce(type_coerce(lanes.c.claimed_at, BigInteger), 0) + A_RANK * RANK
 #: Written into the statements: with a parameter in its place a prepared plan cannot use a partial index.
 DUE, CLAIMED = (
     literal_column(f"'{status}'", Word()) for status in (NotificationStatus.DUE, NotificationStatus.CLAIMED)
@@ -178,6 +183,7 @@ def _placed(*, limited: bool) -> Select[Any]:
             lanes.c.channel,
             lanes.c.target,
             RANK.label("rank"),
+            URGENCY.label("urgency"),
             lanes.c.claimed_at,
             lanes.c.next_due_at,
             WINDOW.label("in_flight_window"),
@@ -190,7 +196,7 @@ def _placed(*, limited: bool) -> Select[Any]:
         .where(exists().where(workers.c.id == bindparam("session", type_=Id())))
         .subquery("ready")
     )
-    among = [ready.c.rank, ready.c.claimed_at.nulls_first(), ready.c.next_due_at, ready.c.id]
+    among = [ready.c.urgency, ready.c.next_due_at]
     turns = (
         select(
             ready,
@@ -201,11 +207,11 @@ def _placed(*, limited: bool) -> Select[Any]:
         .subquery("turns")
     )
     proven = turns.c.in_flight_window.is_(None)
-    order = [turns.c.turn, turns.c.waited.nulls_first(), turns.c.next_due_at, turns.c.id]
+    order = [turns.c.turn, turns.c.waited.nulls_first(), turns.c.next_due_at]
     place = func.row_number().over(partition_by=proven, order_by=order)
     places = select(turns, place.label("place")).subquery("places")
     allowed = or_(places.c.in_flight_window.is_(None), places.c.place <= bindparam("unproven_slots", type_=Integer()))
-    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at, places.c.id]
+    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at]
     return (
         select(places, any_kind_off().label("kind_off"))
         .where(allowed)
@@ -217,7 +223,7 @@ def _placed(*, limited: bool) -> Select[Any]:
 def _locked(*, limited: bool) -> Select[Any]:
     """The same, each lane locked and looked at once more; lanes that another claim holds are left out."""
     places = _PLACED[limited].limit(None).subquery("placed")
-    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at, places.c.id]
+    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at]
     now = (lanes.c.id, lanes.c.tenant, lanes.c.channel, lanes.c.target)  # not as they were before the lock
     state = (WINDOW.label("in_flight_window"), CEILING.label("ceiling"), lanes.c.claimed_at)
     seen = (places.c.room, places.c.rank, places.c.kind_off)
