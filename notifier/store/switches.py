@@ -26,15 +26,15 @@ MOST_HELD = 400  #: rows held or released by one transaction
 
 
 def no_lane_switch() -> ColumnElement[bool]:
-    """Lanes that no switch stops as a whole: the same in SQL, for statements that are built once."""
-    endpoint = or_(switches.c.endpoint == "", and_(switches.c.endpoint == lanes.c.target, IS_CALLBACK))
+    """Lanes that no switch stops as a whole. While nothing is off, as nearly always, that is asked only once."""
+    nothing = ~exists().where(switches.c.id.is_not(None))
     stops = (
         switches.c.kind == "",
-        switches.c.tenant.in_(["", lanes.c.tenant]),
-        switches.c.channel.in_(["", lanes.c.channel]),
-        endpoint,
+        or_(switches.c.tenant == "", switches.c.tenant == lanes.c.tenant),
+        or_(switches.c.channel == "", switches.c.channel == lanes.c.channel),
+        or_(switches.c.endpoint == "", and_(switches.c.endpoint == lanes.c.target, IS_CALLBACK)),
     )
-    return ~exists().where(*stops)
+    return or_(nothing, ~exists().where(*stops))
 
 
 def any_kind_off() -> ColumnElement[bool]:
