@@ -22,7 +22,7 @@ from typing import Any
 Row = dict[str, Any]
 Key = tuple[str, ...]
 
-LONGEST_PAUSE = 35.0  #: seconds for which the answer of a receiver may hold a lane up
+LONGEST_PAUSE = 65.0  #: seconds for which the answers of a receiver may hold a lane up: two rests of a breaker
 MOST_RECOVERY = 30.0  #: seconds, each of the two
 HANDED_OVER = ("sent", "delivered")
 NOT_TOLD = ("suppressed", "cancelled", "expired")
@@ -462,11 +462,11 @@ def first_delivery(evidence: Evidence, at: float, up: float) -> float | None:
 
 
 def _put_off(evidence: Evidence, since: float) -> dict[Key, list[float]]:
-    """When receivers put work off, by lane."""
+    """When receivers gave a lane cause to wait or rest."""
     found: dict[Key, list[float]] = defaultdict(list)
     for attempt in evidence.rows["attempts"]:
         ended = (attempt["finished_at"] or 0) / 1e6
-        if attempt["outcome"] in ("refused", "not_sent") and ended > since:
+        if attempt["outcome"] not in ("sent", "open") and attempt["reason"] != LOST_WORKER and ended > since:
             found[_lane(evidence.notifications[attempt["notification_id"]])].append(ended)
     return found
 
