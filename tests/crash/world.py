@@ -60,7 +60,7 @@ STALLED = 2  #: attempts that a stalled worker begins and never ends
 POISON = "poison"  #: number of the alert that nobody can plan
 LOSES = "order 1043"  #: the answer to the first SMS about it gets lost
 APPLIED = POLICY + "\n# as applied in the morning\n"
-PATIENCE = 30  #: rounds of two minutes until everything is done
+PATIENCE = 30  #: rounds of five minutes until everything is done
 
 
 #: What nothing follows on.
@@ -318,7 +318,7 @@ class World:
             self.work()
             if not (left := self.left()):
                 return
-            self.later(minutes=2)
+            self.later(minutes=5)
         raise AssertionError(f"never comes to rest: {left}")
 
     def due(self) -> int:
