@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import Enum
+from itertools import product
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Subquery,
     and_,
     bindparam,
     case,
@@ -67,8 +70,8 @@ class ClaimWrites(SwitchWrites):
 
         A session that was buried gets nothing.
         """
-        facts, limited = _facts(request, now), request.allowances is not None
-        query = (_LOCKED if self.on_postgresql else _PLACED)[limited]
+        facts, kind = _facts(request, now), (request.allowances is not None, _gate(request))
+        query = (_LOCKED if self.on_postgresql else _PLACED)[kind]
         ready = self.connection.execute(query, facts).all()
         wanted = shares(_ready(ready), request.slots, request.per_lane, _unproven_slots(request))
         given = _within(request.allowances, ready, wanted)
@@ -82,7 +85,7 @@ class ClaimWrites(SwitchWrites):
         refresh_lanes(self.connection, [LaneId(row.id) for row in turns], now)
         if rows:
             return Claims(tuple(rows))
-        left = self.connection.execute(_PLACED[limited], facts | {"slots": 1}).first()
+        left = self.connection.execute(_PLACED[kind], facts | {"slots": 1}).first()
         return Claims((), contended=left is not None)
 
     def _take(self, ready: Sequence[Row[Any]], given: Sequence[int], now: datetime) -> list[NotificationId]:
@@ -146,6 +149,21 @@ def _within(allowances: Allowances | None, rows: Sequence[Row[Any]], wanted: Seq
     return within(allowances, asking)
 
 
+class Gate(Enum):
+    """Which lanes get in. SOME costs one more sort of all ready lanes: asked for only when it matters."""
+
+    ALL = "all"
+    PROVEN = "proven"
+    SOME = "some"  #: as many not proven as there are slots kept for such
+
+
+def _gate(request: ClaimRequest) -> Gate:
+    unproven = _unproven_slots(request)
+    if unproven >= request.slots:
+        return Gate.ALL
+    return Gate.SOME if unproven else Gate.PROVEN
+
+
 def _unproven_slots(request: ClaimRequest) -> int:
     return ANY_NUMBER if request.unproven_slots is None else request.unproven_slots
 
@@ -163,7 +181,7 @@ def _alive_and_due(lane: ColumnElement[str]) -> ColumnElement[bool]:
     return and_(table.c.lane_id == lane, table.c.status == DUE, table.c.due_at <= NOW, alive)
 
 
-def _placed(*, limited: bool) -> Select[Any]:
+def _placed(*, limited: bool, gate: Gate) -> Select[Any]:
     """Lanes with due rows and room for them, those to be served first. Tenants take turns, who waited longest first.
 
     Of a tenant's lanes the urgent come first, equals in turn. The turns are kept in the lanes themselves: a claim is
@@ -203,31 +221,36 @@ def _placed(*, limited: bool) -> Select[Any]:
             func.row_number().over(partition_by=ready.c.tenant, order_by=among).label("turn"),
             func.max(ready.c.claimed_at).over(partition_by=ready.c.tenant).label("waited"),
         )
-        .where(ready.c.room > 0)
+        .where(ready.c.room > 0, true() if gate is not Gate.PROVEN else ready.c.in_flight_window.is_(None))
         .subquery("turns")
     )
-    proven = turns.c.in_flight_window.is_(None)
-    order = [turns.c.turn, turns.c.waited.nulls_first(), turns.c.next_due_at]
-    place = func.row_number().over(partition_by=proven, order_by=order)
-    places = select(turns, place.label("place")).subquery("places")
-    allowed = or_(places.c.in_flight_window.is_(None), places.c.place <= bindparam("unproven_slots", type_=Integer()))
-    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at]
-    return (
-        select(places, any_kind_off().label("kind_off"))
-        .where(allowed)
-        .order_by(*ordered)
-        .limit(bindparam("slots", type_=Integer()))
-    )
+    places = _with_places(turns) if gate is Gate.SOME else turns
+    query = select(places, any_kind_off().label("kind_off"))
+    if gate is Gate.SOME:
+        few = places.c.place <= bindparam("unproven_slots", type_=Integer())
+        query = query.where(or_(places.c.in_flight_window.is_(None), few))
+    return query.order_by(*_in_turn(places)).limit(bindparam("slots", type_=Integer()))
 
 
-def _locked(*, limited: bool) -> Select[Any]:
+def _with_places(turns: Subquery) -> Subquery:
+    """Numbered, those proven and those not proven apart."""
+    place = func.row_number().over(partition_by=turns.c.in_flight_window.is_(None), order_by=_in_turn(turns))
+    return select(turns, place.label("place")).subquery("places")
+
+
+def _in_turn(turns: Subquery) -> list[ColumnElement[Any]]:
+    return [turns.c.turn, turns.c.waited.nulls_first(), turns.c.next_due_at]
+
+
+def _locked(*, limited: bool, gate: Gate) -> Select[Any]:
     """The same, each lane locked and looked at once more; lanes that another claim holds are left out."""
-    places = _PLACED[limited].limit(None).subquery("placed")
-    ordered = [places.c.turn, places.c.waited.nulls_first(), places.c.next_due_at]
+    places = _PLACED[limited, gate].limit(None).subquery("placed")
     now = (lanes.c.id, lanes.c.tenant, lanes.c.channel, lanes.c.target)  # not as they were before the lock
     state = (WINDOW.label("in_flight_window"), CEILING.label("ceiling"), lanes.c.claimed_at)
     seen = (places.c.room, places.c.rank, places.c.kind_off)
-    query = select(*now, *state, *seen).join(places, lanes.c.id == places.c.id).where(_awake()).order_by(*ordered)
+    query = (
+        select(*now, *state, *seen).join(places, lanes.c.id == places.c.id).where(_awake()).order_by(*_in_turn(places))
+    )
     some = query.limit(bindparam("slots", type_=Integer()))
     return some.with_for_update(of=lanes, skip_locked=True, key_share=True)
 
@@ -267,8 +290,9 @@ def _due_of_all() -> Select[Any]:
 
 
 #: With and without rate limits in force.
-_PLACED = {limited: _placed(limited=limited) for limited in (False, True)}
-_LOCKED = {limited: _locked(limited=limited) for limited in (False, True)}
+_KINDS = list(product((False, True), Gate))
+_PLACED = {(limited, gate): _placed(limited=limited, gate=gate) for limited, gate in _KINDS}
+_LOCKED = {(limited, gate): _locked(limited=limited, gate=gate) for limited, gate in _KINDS}
 _DUE = (
     select(notifications.c.id)
     .where(_alive_and_due(bindparam("lane", type_=Id())))
