@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -213,6 +214,31 @@ def test_a_slow_receiver_holds_its_own_slot_and_no_more_than_there_are() -> None
     steps, channel = Steps(30), Mailbox(seconds=0.05)
     run(steps, channel, lambda: len(steps.of("settled")) == 30, slots=10)
     assert channel.busiest == 10
+
+
+def test_lanes_not_proven_hold_at_most_a_quarter_of_the_slots_whatever_they_last() -> None:
+    """A hundred dead endpoints keep the slots of nobody else (P3)."""
+    steps, channel = Steps(30), Mailbox(seconds=0.05)
+    asked: list[int] = []
+
+    def claim(request: ClaimRequest) -> Claims:
+        assert request.unproven_slots is not None
+        asked.append(request.unproven_slots)
+        some = replace(request, slots=min(request.slots, request.unproven_slots))
+        return Claims(tuple(replace(row, unproven=True) for row in Steps.claim(steps, some)))
+
+    steps.claim = claim  # type: ignore[method-assign]
+    run(steps, channel, lambda: len(steps.of("settled")) == 30, slots=40)
+    assert (asked[0], channel.busiest) == (10, 10)
+
+
+def test_lanes_that_another_claim_held_are_looked_at_again_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "POLL", 30.0)
+    steps, channel = Steps(1), Mailbox()
+    answers = [Claims((), contended=True), Claims((), contended=True)]
+    steps.claim = lambda request: answers.pop() if answers else Steps.claim(steps, request)  # type: ignore[method-assign]
+    run(steps, channel, lambda: len(steps.of("settled")) == 1)
+    assert answers == []
 
 
 def test_an_attempt_that_the_store_refuses_is_never_sent_p4() -> None:
