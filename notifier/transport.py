@@ -1,8 +1,9 @@
 """The guarded HTTP transport of callbacks, Twilio and picture fetches: httpx requests over aiohttp.
 
 An httpx.AsyncClient costs ten times what the request costs, and httpx's request and response objects as much as the
-request, so that callbacks are handed straight to `call`; httpx stays the seam for everything less frequent. The SSRF guard sits where the connection is made: the socket factory sees the address that is really dialled,
-whatever a name resolved to and however an address was spelled. No redirects, no proxies, capped answers.
+request, so that callbacks are handed straight to `call`; httpx stays the seam for everything less frequent. The SSRF
+guard sits where the connection is made: the socket factory sees the address that is really dialled, whatever a name
+resolved to and however an address was spelled. No redirects, no proxies, capped answers.
 """
 
 from __future__ import annotations

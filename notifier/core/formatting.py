@@ -141,3 +141,8 @@ def _locale(name: str) -> Locale:
         return Locale.parse(name.replace("-", "_"))
     except (UnknownLocaleError, ValueError):
         return Locale("en")
+
+
+def iso(moment: datetime) -> str:
+    """RFC 3339 with Z for UTC."""
+    return moment.isoformat().replace("+00:00", "Z")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from notifier.core import context, formatting, order_flow
+from notifier.core import formatting, order_flow, views
 from notifier.core.clean import clean, clean_key
 from notifier.core.event_data import OrderData, OrderLine
 from notifier.core.order_flow import Refusal
@@ -59,7 +59,7 @@ def values(
     """Return (HTTP status, what the template shows)."""
     assert visit.order is not None
     order = visit.order
-    view = context.order_view(order, order.data, zone, LOCALE, most=len(order.data.lines), clock=clock)
+    view = views.order_view(order, order.data, zone, LOCALE, most=len(order.data.lines), clock=clock)
     state = state_of(visit, now)
     undoable = may_undo(visit, now)
     error = _error(visit, acted, view["number"], store)
@@ -84,8 +84,8 @@ def values(
         "undone": _undone(visit, zone),
         "changes": changes(visit, zone, clock),
         "decision": _decision(visit, zone, now),
-        "elsewhere_word": context.WORDS.get(order.status.value, ""),
-        "elsewhere_sentence": context.ELSEWHERE.get(order.status.value, ""),
+        "elsewhere_word": views.WORDS.get(order.status.value, ""),
+        "elsewhere_sentence": views.ELSEWHERE.get(order.status.value, ""),
         "has_picture": order.data.image is not None,
     }
     again = shown["may_undo"] if form.undo and state == "decided" else state == "open"  # the form is there once more
@@ -158,7 +158,7 @@ def _rule(line: OrderLine) -> str:
 
 
 def _name(line: OrderLine) -> str:
-    return clean(line.name, context.NAME) or clean_key(line.sku)
+    return clean(line.name, views.NAME) or clean_key(line.sku)
 
 
 def _differences(visit: Visit, form: Form) -> list[tuple[str, str]]:
@@ -189,7 +189,7 @@ def changes(visit: Visit, zone: str, clock: str) -> list[str]:
     found = [text for line in new.lines for text in _line_changes(before.get(line.sku), line, new.currency)]
     found += [f"{_name(line)}: no longer suggested" for line in old.lines if line.sku not in after]
     if old.deadline != new.deadline:
-        found.append(context.answer_by_sentence(visit.order.answer_by, zone, LOCALE, clock))
+        found.append(views.answer_by_sentence(visit.order.answer_by, zone, LOCALE, clock))
     return found
 
 
@@ -213,10 +213,10 @@ def _undone(visit: Visit, zone: str) -> dict[str, str] | None:
         return None
     undone = visit.undone
     return {
-        "word": context.WORDS[order_flow.STATUS_OF[undone.action].value],
+        "word": views.WORDS[order_flow.STATUS_OF[undone.action].value],
         "decided_by": clean(undone.decided_by, 60),
         "by": clean(undone.undone_by or "", 60),
-        "via": context.VIA.get(undone.undone_via or "", ""),
+        "via": views.VIA.get(undone.undone_via or "", ""),
         "at": formatting.local_time(visit.undone.undone_at, zone, LOCALE),
     }
 
@@ -227,9 +227,9 @@ def _decision(visit: Visit, zone: str, now: datetime) -> dict[str, Any] | None:
     decision, order = visit.decision, visit.order
     total, currency = order_flow.total_value(order, decision.quantities), order.data.currency
     return {
-        "word": context.WORDS[order.status.value],
+        "word": views.WORDS[order.status.value],
         "by": clean(decision.decided_by, 60),
-        "via": context.VIA.get(decision.via, ""),
+        "via": views.VIA.get(decision.via, ""),
         "at": formatting.local_time(decision.decided_at, zone, LOCALE),
         "final": decision.final_at <= now,
         "final_at": formatting.local_time(decision.final_at, zone, LOCALE),

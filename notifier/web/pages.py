@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from notifier.core import context
+from notifier.core import context, views
 from notifier.core.catalogue import Catalogue
 from notifier.core.clean import clean
 from notifier.core.event_data import DATA_MODELS, AlertData, ImageData, OpportunityData
@@ -117,7 +117,7 @@ class Pages:
                 return self._page("image.html", 200, **common, **_seen(facts, zone))
             case LinkPurpose.OPPORTUNITY:
                 assert isinstance(facts.data, OpportunityData)
-                view = context.opportunity_view(facts.data, LOCALE)
+                view = views.opportunity_view(facts.data, LOCALE)
                 return self._page("opportunity.html", 200, **{**common, "title": "Missed sales"}, opportunity=view)
 
     def _facts(self, visit: Visit) -> Facts:
@@ -160,7 +160,7 @@ def _seen(facts: Facts, zone: str) -> dict[str, Any]:
     """What there is to say beside a picture, in the words of the message."""
     data = facts.data
     if isinstance(data, ImageData):
-        return {"image": context.image_view(data, zone, LOCALE), "alert": None}
+        return {"image": views.image_view(data, zone, LOCALE), "alert": None}
     if isinstance(data, AlertData):
         asset = data.asset
         where = ", ".join(part for part in (asset.serial, asset.location) if part) if asset else ""

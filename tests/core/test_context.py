@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from notifier.core import context, samples
+from notifier.core import context, samples, views
 from notifier.core.event_data import DATA_MODELS
 from notifier.core.model import ChannelName, EventType
 from notifier.core.orders import OrderStatus
@@ -123,7 +123,7 @@ def test_long_lists_are_cut_and_the_rest_is_counted() -> None:
     raw["lines"] = [{**raw["lines"][0], "sku": str(index)} for index in range(200)]
     data = DATA_MODELS[EventType.ORDER_RECOMMENDED].model_validate(raw)
     shown = build(replace(first(EventType.ORDER_RECOMMENDED), data=data))["order"]
-    assert (len(shown["lines"]), shown["more_lines"]) == (context.MOST_LINES, 200 - context.MOST_LINES)
+    assert (len(shown["lines"]), shown["more_lines"]) == (views.MOST_LINES, 200 - views.MOST_LINES)
     assert shown["total_cases"] == 200 * 12
 
 

@@ -150,8 +150,8 @@ def test_a_receipt_says_what_is_ordered_by_whom_and_what_to_do_if_it_is_wrong() 
 def test_an_undoing_says_who_took_what_back_and_what_comes_next() -> None:
     shown = mail(EventType.DECISION_UNDONE)
     said = (
-        "Bob took the decision of Alice (accepted, 38 cases) back on Mon 23 Nov, 10:38 (store time), from the link in a "
-        "text message. The order can be answered again."
+        "Bob took the decision of Alice (accepted, 38 cases) back on Mon 23 Nov, 10:38 (store time), "
+        "from the link in a text message. The order can be answered again."
     )
     assert said in shown["text"] and said in shown["html"]
 
