@@ -112,13 +112,15 @@ def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[li
 
 
 def _throughput(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    head = ["who", "per second", "x naive", "worker us", "postgres us", "broker us", "memory MB", "note"]
-    slowest = next((one["per_second"] for one in runs if one["who"].startswith("naive")), 0.0)
+    head = ["who", "per second", "x naive", "CPU us", "x naive", "worker us", "postgres us", "broker us", "MB", "note"]
+    naive = next((one for one in runs if one["who"].startswith("naive")), None)
     rows = []
     for one in runs:
-        beside = f"{one['per_second'] / slowest:.1f}" if slowest else ""
-        cpu = [str(one["cpu_us"].get(name, "")) for name in ("worker", "postgres", "broker")]
-        rows.append([one["who"], f"{one['per_second']:,.0f}", beside, *cpu, str(one["memory_mb"]), one["note"]])
+        faster = f"{one['per_second'] / naive['per_second']:.1f}" if naive and naive["per_second"] else ""
+        cheaper = f"{naive['cpu_us']['all'] / one['cpu_us']['all']:.1f}" if naive and one["cpu_us"].get("all") else ""
+        cpu = [str(one["cpu_us"].get(name, "")) for name in ("all", "worker", "postgres", "broker")]
+        speed = [f"{one['per_second']:,.0f}", faster, cpu[0], cheaper]
+        rows.append([one["who"], *speed, *cpu[1:], str(one["memory_mb"]), one["note"]])
     return head, rows
 
 

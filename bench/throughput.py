@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import text
 
+from bench import report
 from bench.machine import usage
 from bench.stage import Stage, stage, wait_for
 from bench.workload import backlog, system
@@ -25,6 +24,7 @@ from notifier.core.records import WorkerSession
 
 NAIVE_SHARE = 6  #: the naive way gets one of so many deliveries: it takes that much longer
 NAIVE_LEAST = 200  #: deliveries per second under which the reference is not worth its name, and the run void
+CONTESTANT = ("worker", "postgres", "broker")  #: whose CPU is the contestant's; the sink's is everybody's
 BARE_CONCURRENCY = {"plain": 50, "rich": 20}
 
 
@@ -42,6 +42,7 @@ class Measured:
     def facts(self) -> dict[str, Any]:
         """As JSON."""
         cpu = {name: round(cost) for name, cost in self.cpu.items()}
+        cpu["all"] = sum(cpu[name] for name in CONTESTANT if name in cpu)
         facts = {"who": self.who, "count": self.count, "per_second": round(self.per_second, 1), "cpu_us": cpu}
         return facts | {"memory_mb": round(self.memory / 2**20), "note": self.note}
 
@@ -138,26 +139,12 @@ def run(stage: Stage, workload: str, count: int) -> list[Measured]:
     ]
 
 
-def show(title: str, found: Sequence[Measured]) -> None:
-    """A table, with how many times the naive way each is."""
-    slowest = next((one.per_second for one in found if one.who.startswith("naive")), 0.0)
-    table = Table(title=title)
-    names = ("per second", "x naive", "worker us", "postgres us", "broker us", "sink us", "memory MB")
-    for name in ("who", *names, "note"):
-        table.add_column(name, justify="right" if name in names else "left")
-    for one in found:
-        times = f"{one.per_second / slowest:.1f}" if slowest else ""
-        cpu = [f"{one.cpu.get(name, 0):,.0f}" for name in ("worker", "postgres", "broker", "sink")]
-        table.add_row(one.who, f"{one.per_second:,.0f}", times, *cpu, f"{one.memory / 2**20:.0f}", one.note)
-    Console(width=160).print(table)
-
-
 def main() -> None:
     """The command line."""
     workload = sys.argv[1] if len(sys.argv) > 1 else "plain"
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 9000
     with stage() as made:
-        show(f"{workload}, {count:,} deliveries", run(made, workload, count))
+        report.show({workload: [one.facts() for one in run(made, workload, count)]})
 
 
 if __name__ == "__main__":

@@ -73,7 +73,13 @@ def test_every_step_has_a_time_and_a_floor(small_stage: Stage) -> None:
 
 
 def _run(who: str, per_second: float, note: str = "") -> dict[str, Any]:
-    return {"who": who, "per_second": per_second, "cpu_us": {"worker": 1}, "memory_mb": 100, "note": note}
+    return {
+        "who": who,
+        "per_second": per_second,
+        "cpu_us": {"worker": 900, "all": 1000},
+        "memory_mb": 100,
+        "note": note,
+    }
 
 
 def test_a_goal_is_met_missed_or_void() -> None:
@@ -93,5 +99,5 @@ def test_results_keep_what_people_wrote_about_what_was_tried(tmp_path: Path) -> 
     results = {"plain": [_run("ours, 2 workers", 2600), _run("naive Celery", 200)]}
     report.write(results, {"machine": "two cores"}, "make bench", tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
-    assert "two cores" in text and "| ours, 2 workers | 2,600 | 13.0 |" in text
+    assert "two cores" in text and "| ours, 2 workers | 2,600 | 13.0 | 1000 | 1.0 |" in text
     assert text.endswith(f"{report.TRIED}\n\n- Arrays: 20 % less.\n") and "An older run." not in text
