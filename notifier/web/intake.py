@@ -32,9 +32,9 @@ MOST_DECODED = 20_000_000  #: of a body decompressed
 MOST_EVENTS = 1000
 BODY_SECONDS = 30.0  #: in which a body has to be here; a server waits for ever otherwise
 SMALL = 16_384  #: bytes of a body that is read at once and accepted together with others
-#: Large bodies read and accepted at the same time per process. Two threads would cost a fifth more for each event: they
-#: hand the interpreter's lock to and fro, and that with a transaction open. It also bounds memory.
-BODIES_AT_ONCE = 1
+#: Large bodies read and accepted at the same time per process: one waits for the database while the other is parsed.
+#: More threads only hand the interpreter's lock to and fro, and that with a transaction open. It also bounds memory.
+BODIES_AT_ONCE = 2
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 JSON = "application/json"
