@@ -80,9 +80,9 @@ class ClaimWrites(SwitchWrites):
             taken = self.hold_stopped(taken)
         unproven = {row.id for row in ready if row.in_flight_window is not None}
         rows = self._claimed(taken, request.session, unproven)
-        # A lane that only wanted tokens had no turn.
-        turns = [row for row, share, want in zip(ready, given, wanted, strict=True) if share or not want]
-        refresh_lanes(self.connection, [LaneId(row.id) for row in turns], now)
+        # A lane for which no slot or no token was left had no turn: it goes on waiting longest.
+        turns = [LaneId(row.id) for row, share in zip(ready, given, strict=True) if share]
+        refresh_lanes(self.connection, turns, now)
         if rows:
             return Claims(tuple(rows))
         left = self.connection.execute(_PLACED[kind], facts | {"slots": 1}).first()

@@ -96,6 +96,16 @@ def test_a_tenant_with_nine_tenths_of_the_load_delays_the_others_not_at_all(stor
     assert tenants(got)[BOREALIS] == 10, "half of each claim was theirs until they had everything"
 
 
+def test_a_lane_for_which_no_slot_was_left_had_no_turn_and_is_next(store: SqlStore) -> None:
+    for target, hours in (("old", 3), ("older", 4), ("young", 1)):
+        fill(store, 5, channel=CALLBACK, target=target, due_at=NOW - timedelta(hours=hours))
+    fill(store, 20, tenant=BOREALIS)
+    prove(store)
+    first, second = (claims(store, 4, NOW + number * SECOND).rows for number in range(2))
+    assert {item.lane.target for item in first if item.tenant == ACME} == {"old", "older"}
+    assert "young" in {item.lane.target for item in second}
+
+
 def test_slots_left_by_a_short_lane_go_to_the_next_claim(store: SqlStore) -> None:
     fill(store, 1, tenant=BOREALIS)
     fill(store, 40)
