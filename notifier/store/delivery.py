@@ -142,7 +142,12 @@ _CLOSE_ATTEMPT = Bulk(
 _NOT_TRIED_AGAIN = or_(
     *(
         notifications.c.status == status.value
-        for status in (NotificationStatus.DUE, NotificationStatus.UNKNOWN, NotificationStatus.CLAIMED)
+        for status in (
+            NotificationStatus.DUE,
+            NotificationStatus.HELD,
+            NotificationStatus.UNKNOWN,
+            NotificationStatus.CLAIMED,
+        )
     )
 )
 _MOVE = Bulk(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.core.ids import AttemptId, SessionId
+from notifier.core.ids import AttemptId, SessionId, new_id
 from notifier.core.model import AttemptOutcome, ChannelName, Claimed, NotificationStatus
+from notifier.core.switches import Switch
 from notifier.store import SqlStore
 from notifier.store.tables import attempts
 from notifier.testing import NOW
@@ -41,6 +42,20 @@ def test_a_success_told_late_saves_the_second_try_p4(store: SqlStore, channel: C
     assert status(store, held.id) == "sent"
     assert claim(store, now=LATER, session=OTHER) == []
     assert row(store, attempts, attempt).outcome == "sent"
+
+
+def test_it_counts_also_when_its_event_type_was_switched_off_meanwhile_p4(store: SqlStore) -> None:
+    held, attempt = buried(store)
+    off = Switch(new_id(), "", "", held.message.kind, "", "a test", "operator:ana", NOW)
+    with store.write() as tx:
+        tx.switch_off(off)
+    assert claim(store, now=LATER, session=OTHER) == []
+    assert status(store, held.id) == "held"
+    settle(store, outcome(held, attempt))
+    with store.write() as tx:
+        tx.switch_on(off.id)
+        assert tx.release_held(LATER) == 0
+    assert status(store, held.id) == "sent"
 
 
 def test_it_counts_also_when_another_session_has_the_row_and_has_not_begun_p4(store: SqlStore) -> None:
