@@ -341,10 +341,11 @@ class Engine:
     # -- upkeep and the end -------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        at, session = time.monotonic(), self._heartbeat.session
+        asked, session = time.monotonic(), self._heartbeat.session
         if session is None or session.fenced():
             self._watch = Watch()  # where we could not beat the others could not either: all get their time anew
-        dead = self._watch.silent(await self._upkeep(self._steps.sessions), at)
+        sessions = await self._upkeep(self._steps.sessions)
+        dead = self._watch.silent(sessions, asked, time.monotonic())
         swept = await self._upkeep(partial(self._steps.sweep, dead))
         if swept != Swept():
             log.info("swept", action="swept", **{name: getattr(swept, name) for name in Swept.__dataclass_fields__})

@@ -129,7 +129,11 @@ class Watch:
     def __init__(self) -> None:
         self._since: dict[WorkerSession, float] = {}
 
-    def silent(self, sessions: Sequence[WorkerSession], at: float) -> list[WorkerSession]:
-        """Return those unchanged for DEAD_AFTER. `at` is the moment before they were read, monotonic."""
-        self._since = {session: self._since.get(session, at) for session in sessions}
-        return [session for session, since in self._since.items() if at - since > DEAD_AFTER.total_seconds()]
+    def silent(self, sessions: Sequence[WorkerSession], asked: float, answered: float) -> list[WorkerSession]:
+        """Return those unchanged for DEAD_AFTER. They were read between these two moments, monotonic.
+
+        A slow answer must not make anybody look older: what it shows may be as new as its end, and what it does not
+        show may have come since its beginning.
+        """
+        self._since = {session: self._since.get(session, answered) for session in sessions}
+        return [session for session, since in self._since.items() if asked - since > DEAD_AFTER.total_seconds()]

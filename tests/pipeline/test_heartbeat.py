@@ -102,14 +102,14 @@ def test_whoever_is_called_dead_has_stopped_sending_before_p4(takes: float) -> N
     """The observer reads after every commit, as early as it can know the value; its clock runs like ours."""
     steps, watch = Steps(Seconds(), takes), Watch()
     heartbeat, session = opened(steps)
-    watch.silent(steps.started, steps.seconds.at)  # the row appears
+    watch.silent(steps.started, steps.seconds.at, steps.seconds.at)  # the row appears
     steps.seconds.at += HEARTBEAT
     asyncio.run(heartbeat.beat())
     beaten = replace(steps.started[0], heartbeat_at=NOW + timedelta(seconds=HEARTBEAT))
-    watch.silent([beaten], steps.seconds.at)
+    watch.silent([beaten], steps.seconds.at, steps.seconds.at)
     for _ in range(2000):
         steps.seconds.at += 0.01
-        if watch.silent([beaten], steps.seconds.at):
+        if watch.silent([beaten], steps.seconds.at, steps.seconds.at):
             break
     else:
         pytest.fail("nobody was called dead")
@@ -172,15 +172,23 @@ def test_a_session_is_dead_when_its_heartbeat_stands_still_whatever_time_it_says
 ) -> None:
     watch, found = Watch(), list[WorkerSession]()
     for at, beat in looks:
-        found = watch.silent([row("a", beat)], at)
+        found = watch.silent([row("a", beat)], at, at)
     assert found == ([row("a", looks[-1][1])] if dead else [])
 
 
 def test_one_silent_session_is_told_from_those_that_beat() -> None:
     watch = Watch()
-    watch.silent([row("silent", 0), row("alive", 0)], 0)
-    assert watch.silent([row("silent", 0), row("alive", 10)], DEAD + 1) == [row("silent", 0)]
-    assert watch.silent([row("alive", 20)], DEAD + 3) == []
+    watch.silent([row("silent", 0), row("alive", 0)], 0, 0)
+    assert watch.silent([row("silent", 0), row("alive", 10)], DEAD + 1, DEAD + 1) == [row("silent", 0)]
+    assert watch.silent([row("alive", 20)], DEAD + 3, DEAD + 3) == []
+
+
+def test_a_slow_answer_makes_nobody_look_older_p4() -> None:
+    watch = Watch()
+    assert watch.silent([row("a", 0)], 0, 9) == []  # it may have been written at 9
+    assert watch.silent([row("a", 0)], DEAD + 1, DEAD + 1) == []
+    assert watch.silent([row("a", 0)], 9 + DEAD, 9 + 2 * DEAD) == []  # what came since the question is not in it
+    assert watch.silent([row("a", 0)], 9 + DEAD + 1, 9 + DEAD + 1) == [row("a", 0)]
 
 
 def test_the_fence_runs_on_a_clock_that_nobody_sets() -> None:
