@@ -72,17 +72,15 @@ class SessionWrites(ReceiptWrites):
     def _free(self, whose: ColumnElement[bool], now: datetime) -> tuple[int, int]:
         table = notifications
         query = (
-            select(table.c.id, table.c.lane_id, table.c.channel, table.c.due_at, table.c.attempt_id, attempts.c.outcome)
-            .join(attempts, attempts.c.id == table.c.attempt_id, isouter=True)
+            select(table.c.id, table.c.lane_id, table.c.channel, table.c.due_at, table.c.attempt_id)
             .where(table.c.status == NotificationStatus.CLAIMED, whose)
             .order_by(table.c.id)
             .limit(SWEEP_ROWS)
         )
-        if self.on_postgresql:
-            query = query.with_for_update(of=table, skip_locked=True, key_share=True)
-        rows = self.connection.execute(query).all()
-        begun = [row for row in rows if row.outcome == AttemptOutcome.OPEN]
-        untouched = [row for row in rows if row.outcome != AttemptOutcome.OPEN]
+        rows = self.connection.execute(self.locked(query, skip=True)).all()
+        open_ = self._open_among([row.attempt_id for row in rows])
+        begun = [row for row in rows if row.attempt_id in open_]
+        untouched = [row for row in rows if row.attempt_id not in open_]
         self._close_open([row.attempt_id for row in begun], now)
         again = [row for row in begun if row.channel != ChannelName.SMS]
         texts = [row for row in begun if row.channel == ChannelName.SMS]
@@ -93,6 +91,14 @@ class SessionWrites(ReceiptWrites):
         due = [(LaneId(row.lane_id), row.due_at) for row in untouched] + [(LaneId(row.lane_id), now) for row in again]
         wake_lanes(self.connection, due)  # all at once: lanes are locked in sorted order
         return len(untouched), len(begun)
+
+    def _open_among(self, ids: Sequence[AttemptId | None]) -> set[str]:
+        """Asked when the rows are locked: a try that was begun while we looked for them counts as begun (P4)."""
+        found: set[str] = set()
+        for some in chunks(ids):
+            query = select(attempts.c.id).where(attempts.c.id.in_(some), attempts.c.outcome == AttemptOutcome.OPEN)
+            found.update(self.connection.execute(query).scalars())
+        return found
 
     def _become(self, rows: Sequence[Any], status: NotificationStatus, due: datetime | None) -> None:
         for some in chunks(rows):
