@@ -10,7 +10,7 @@ ends (`expires_at`, which routing gives every notification).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -95,14 +95,16 @@ def _again(
 ) -> Next:
     ceilings, lane_wide = CEILINGS[channel], getattr(error, "lane_wide", False)
     waited = expires_at is not None and (lane_wide or error.reason == FENCED)  # without an end it could wait for ever
-    if tries > len(ceilings) and not waited:
-        return _ended(error, NotificationStatus.FAILED, "gave_up")
     asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_RETRY_AFTER)
     pause = asked or LANE_PAUSE if lane_wide else 0.0
+    # Whatever becomes of this message: the others of its lane must not go on calling.
+    paused_until = now + timedelta(seconds=pause) if lane_wide else None
+    if tries > len(ceilings) and not waited:
+        return replace(_ended(error, NotificationStatus.FAILED, "gave_up"), pause_lane_until=paused_until)
     delay = 0.0 if waited else chance * ceilings[tries - 1]  # the lane's pause is what a waiting row waits for
     due = now + timedelta(seconds=max(MIN_DELAY, delay, asked, pause))
     if expires_at is not None and due >= expires_at:
-        return _ended(error, NotificationStatus.EXPIRED, "no_time_left")
+        return replace(_ended(error, NotificationStatus.EXPIRED, "no_time_left"), pause_lane_until=paused_until)
     return Next(
         _outcome(error),
         NotificationStatus.DUE,
@@ -110,7 +112,7 @@ def _again(
         error.reason,
         error.detail,
         error.code,
-        pause_lane_until=now + timedelta(seconds=pause) if lane_wide else None,
+        pause_lane_until=paused_until,
         waited=waited,
     )
 

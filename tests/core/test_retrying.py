@@ -82,6 +82,15 @@ def test_waiting_ends_with_the_life_of_the_message() -> None:
     assert (follows.status, follows.reason) == (NotificationStatus.EXPIRED, "no_time_left")
 
 
+@pytest.mark.parametrize("life", [timedelta(seconds=60), None])
+def test_the_lane_rests_also_when_the_message_that_was_refused_has_ended(life: timedelta | None) -> None:
+    error = TemporaryFailure("rate_limited", retry_after=3600, lane_wide=True)
+    last = len(CEILINGS[CALLBACK]) + 1
+    follows = after_error(error, CALLBACK, last, NOW + life if life else None, NOW, 0.5)
+    assert follows.status is (NotificationStatus.EXPIRED if life else NotificationStatus.FAILED)
+    assert follows.pause_lane_until == NOW + timedelta(hours=1)
+
+
 def test_without_an_end_of_life_waiting_counts_as_trying() -> None:
     error = TemporaryFailure("rate_limited", lane_wide=True)
     assert not after_error(error, CALLBACK, 1, None, NOW, 0.5).waited
