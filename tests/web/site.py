@@ -17,9 +17,10 @@ from starlette.testclient import TestClient
 from notifier.bootstrap import System
 from notifier.config import Settings
 from notifier.core.events import RawItem
-from notifier.core.ids import SessionId, TenantId, new_id
-from notifier.core.model import ChannelName, Claimed, ClaimRequest, EventType
+from notifier.core.ids import AttemptId, SessionId, TenantId, new_id
+from notifier.core.model import ChannelName, Claimed, ClaimRequest, EventType, NewAttempt
 from notifier.core.records import WorkerSession
+from notifier.ports import Receipt
 from notifier.store import migrate
 from notifier.testing import ACME, BASE_URL, LINK_KEYS, FakeClock, credential, envelope, furnish
 from notifier.web.app import build_app
@@ -145,6 +146,10 @@ class Site:
         pipeline, found = self.system.pipeline, []
         while rows := pipeline.claim(ClaimRequest(self._session, 100, 100, tuple(ChannelName))):
             found += [self._told(row) for row in rows]
+            for row in rows:
+                attempt = NewAttempt(AttemptId(new_id()), row.id, row.tenant, row.session, row.tries + 1, self.clock())
+                assert pipeline.begin([attempt]) == {attempt.id}
+                pipeline.settle([pipeline.outcome(row, attempt.id, Receipt())])
         return found
 
     def _told(self, row: Claimed) -> Told:
