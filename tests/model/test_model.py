@@ -1,0 +1,73 @@
+"""Many short stories of one deployment, told at random against the short model of this folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from notifier.store import SqlStore, open_store
+from tests.model.machine import Machine
+from tests.peers.postgres import administer
+
+MakeStore = Callable[[], SqlStore]
+STORIES = {"sqlite": 80, "postgresql": 12}
+MEMORY = Path("/dev/shm")  # every commit is synced: in memory that costs nothing
+
+
+@pytest.fixture(params=sorted(STORIES, reverse=True))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def make_store(kind: str, request: pytest.FixtureRequest) -> Iterator[MakeStore]:
+    """Makes a fresh, migrated store for each story."""
+    numbers = itertools.count(1)
+    if kind == "sqlite":
+        migrated = request.getfixturevalue("migrated_file")
+        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+
+            def copied() -> SqlStore:
+                path = Path(folder) / f"{next(numbers)}.db"
+                shutil.copyfile(migrated, path)
+                return open_store(f"sqlite:///{path}")
+
+            yield copied
+        return
+    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("migrated_template")
+    made: list[str] = []
+
+    def created() -> SqlStore:
+        made.append(f"story_{os.getpid()}_{next(numbers)}")
+        administer(server, f"CREATE DATABASE {made[-1]} TEMPLATE {template}")
+        return open_store(f"postgresql+psycopg://postgres@/{made[-1]}?host={server}")
+
+    yield created
+    for name in made:
+        administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.timeout(240)
+def test_whatever_happens_in_whatever_order_the_promises_hold_p1_to_p6(kind: str, make_store: MakeStore) -> None:
+    """MODEL_STORIES=2000 tells more of them; a failure prints the blob that tells it again."""
+    run_state_machine_as_test(
+        lambda: Machine(make_store),  # type: ignore[arg-type]  # any factory does, says its documentation
+        settings=settings(
+            max_examples=int(os.environ.get("MODEL_STORIES", STORIES[kind])),
+            stateful_step_count=40,
+            deadline=None,
+            derandomize="CI" in os.environ,
+            print_blob=True,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        ),
+    )
