@@ -94,19 +94,24 @@ class SmtpPool:
         self._closed = False
 
     @asynccontextmanager
-    async def mail_from(self, sender: str) -> AsyncIterator[aiosmtplib.SMTP]:
-        """A connection on which MAIL was taken, ready for RCPT. Raises aiosmtplib's errors."""
+    async def turn(self) -> AsyncIterator[None]:
+        """The right to one connection, of as many as there may be; others wait meanwhile."""
         async with self._room:
-            client = await self._said_mail(sender)
-            try:
-                yield client
-            except aiosmtplib.SMTPResponseException as error:
-                self._keep(client, good=_goes_on(error), clean=False)
-                raise
-            except BaseException:
-                _drop(client)
-                raise
-            self._keep(client, good=True, clean=True)
+            yield
+
+    @asynccontextmanager
+    async def mail_from(self, sender: str) -> AsyncIterator[aiosmtplib.SMTP]:
+        """A connection on which MAIL was taken, ready for RCPT; within a turn. Raises aiosmtplib's errors."""
+        client = await self._said_mail(sender)
+        try:
+            yield client
+        except aiosmtplib.SMTPResponseException as error:
+            self._keep(client, good=_goes_on(error), clean=False)
+            raise
+        except BaseException:
+            _drop(client)
+            raise
+        self._keep(client, good=True, clean=True)
 
     def _keep(self, client: aiosmtplib.SMTP, *, good: bool, clean: bool) -> None:
         if good and client.is_connected and not self._closed:

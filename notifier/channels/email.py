@@ -70,22 +70,24 @@ class EmailChannel:
         assert self._pool is not None
         progress = _Progress()
         try:
-            async with (
-                asyncio.timeout(self._settings.before_data) as limit,
-                self._pool.mail_from(mail.sender) as client,
-            ):
-                await client.rcpt(mail.recipient)
-                delivery.check()
-                progress.in_data = True
-                limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_data)
-                answer = await client.data(mail.content)
+            async with asyncio.timeout(self._settings.before_data) as limit, self._pool.turn():
+                progress.has_turn = True
+                async with self._pool.mail_from(mail.sender) as client:
+                    await client.rcpt(mail.recipient)
+                    delivery.check()
+                    progress.in_data = True
+                    limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_data)
+                    answer = await client.data(mail.content)
         except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
+            if not progress.has_turn:  # says nothing of the server: the lane's breaker must not count it
+                raise TemporaryFailure("no_connection", "no connection to the mail server was free in time") from None
             raise classify(error, in_data=progress.in_data) from None
         return receipt_of(answer.message)
 
 
 @dataclass(slots=True)
 class _Progress:
+    has_turn: bool = False
     in_data: bool = False
 
 
