@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ import httpx
 import yarl
 from aiohttp import TraceConfig
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 
 from notifier.errors import ConfigError, OutcomeUnknown, PermanentFailure, Problem, TemporaryFailure
 
@@ -29,6 +31,7 @@ MOST_BODY = 16 * 1024  #: bytes of an answer that are read
 DNS_CACHE = 30  #: seconds
 CONNECTIONS = 500  #: held at most; how many one receiver gets is its lane's business
 MOST_TARGETS = 2000  #: parsed addresses that are kept
+MOST_HEADS = 10  #: heads of answers that come for one request, interim ones (1xx) included
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: IPv6 ranges that carry an IPv4 address inside, or lead to one.
 _TUNNELS: Sequence[_Network] = tuple(
@@ -218,7 +221,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
+            connector = _Connector(
                 limit=CONNECTIONS,
                 ttl_dns_cache=self._dns_cache,
                 resolver=self._resolver,
@@ -249,6 +252,40 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's, with our reader of answers on each connection."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        ours: type[ResponseHandler] = _Answers
+        self._factory = functools.partial(ours, loop=self._loop)
+
+
+class _Answers(ResponseHandler):
+    """Cuts the connection to a receiver that floods: interim answers without end, or answers that nobody asked for.
+
+    aiohttp reads and keeps all of them, whatever the time limit: one such receiver would hold the loop, and with it
+    every other delivery and the heartbeat, for as long as it likes.
+    """
+
+    _heads = 0  #: of answers since the last request
+
+    def set_response_params(self, **more: Any) -> None:
+        """A request is about to be answered."""
+        self._heads = 0
+        super().set_response_params(**more)
+
+    def feed_data(self, data: Any, size: int = 0) -> None:
+        """The head of an answer is here."""
+        self._heads += 1
+        if self._heads <= MOST_HEADS:
+            super().feed_data(data, size)
+        elif self._heads == MOST_HEADS + 1:
+            self.set_exception(aiohttp.ClientPayloadError("more answers than requests"))
+            if self.transport is not None:
+                self.transport.abort()
 
 
 @dataclass(slots=True)

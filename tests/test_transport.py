@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.errors import ConfigError, DeliveryError, PermanentFailure, TemporaryFailure
+from notifier.errors import ConfigError, DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 from notifier.transport import AllowedNetworks, GuardedTransport, public
 from tests.channels.servers import http, response, serving
 from tests.peers.process import find_free_port
@@ -318,6 +318,69 @@ def test_of_a_body_no_more_is_read_than_asked_for() -> None:
             return answer.content
 
     assert asyncio.run(main()) == b"x" * 1000
+
+
+def test_interim_answers_are_passed_over() -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+
+    async def main() -> Any:
+        async with serving(http(hint * 3 + response(200, b"taken"))) as port:
+            transport = GuardedTransport(AllowedNetworks.parse(["127.0.0.1"]))
+            answers = [await transport.call("POST", f"http://127.0.0.1:{port}/", [], b"{}") for _ in range(8)]
+            await transport.aclose()
+            return answers
+
+    assert [(answer.status, answer.body) for answer in asyncio.run(main())] == [(200, b"taken")] * 8
+
+
+def test_a_flood_of_interim_answers_is_cut_off_and_does_not_hold_the_loop() -> None:
+    """aiohttp alone reads and keeps them all, far beyond the time limit: one receiver would stop every delivery."""
+    sent: list[int] = []
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for count in range(1, 1001):
+            sent[:] = [count]
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+            await writer.drain()
+
+    async def main() -> BaseException:
+        async with serving(flood) as port:
+            transport = GuardedTransport(AllowedNetworks.parse(["127.0.0.1"]), total=60.0)
+            with pytest.raises(DeliveryError) as told:
+                await transport.call("POST", f"http://127.0.0.1:{port}/", [], b"{}")
+            await transport.aclose()
+            return told.value
+
+    error = asyncio.run(main())
+    assert isinstance(error, OutcomeUnknown) and error.reason == "bad_answer"
+    assert sent[0] < 1000, "the connection was cut long before the flood was over"
+
+
+def test_a_held_connection_on_which_answers_come_unasked_is_closed() -> None:
+    cut = asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(response(200))
+        await writer.drain()
+        try:
+            while True:
+                await asyncio.sleep(0)
+                writer.write(response(200) * 1000)
+                await writer.drain()
+        finally:
+            cut.set()
+
+    async def main() -> int:
+        async with serving(flood) as port:
+            transport = GuardedTransport(AllowedNetworks.parse(["127.0.0.1"]))
+            answer = await transport.call("POST", f"http://127.0.0.1:{port}/", [], b"")
+            await asyncio.wait_for(cut.wait(), 10)
+            await transport.aclose()
+            return answer.status
+
+    assert asyncio.run(main()) == 200
 
 
 @pytest.mark.parametrize(
