@@ -177,10 +177,8 @@ class Machine(RuleBasedStateMachine):
 
     # -- people -------------------------------------------------------------------------------------------------------
 
-    def _order(self, data: st.DataObject) -> tuple[int, dict[str, Any]]:
-        rows = self.world.orders()
-        at = data.draw(st.integers(0, len(rows) - 1))
-        return at, dict(rows[at])
+    def _order(self, data: st.DataObject) -> dict[str, Any]:
+        return dict(data.draw(st.sampled_from(self.world.orders())))
 
     def _expected(self, order_id: str) -> tuple[expected.ExpectedOrder, bool]:
         """The model's order, and whether it is the newest of its number."""
@@ -199,7 +197,19 @@ class Machine(RuleBasedStateMachine):
     )
     def press(self, data: st.DataObject, person: int, action: Action | None, right: bool, stale: int) -> None:
         """Open a link, type a number, press a button: accept, decline or undo."""
-        _, row = self._order(data)
+        self._press(self._order(data), person, action, right=right, stale=stale)
+
+    @precondition(lambda self: self.orders.by_number)
+    @rule(data=st.data(), minutes=st.sampled_from((0, 3, 11, -20)), undone_by=WHO)
+    def answer_and_undo(self, data: st.DataObject, minutes: int, undone_by: int) -> None:
+        """A change of mind: at once, in time, too late, or on a clock that was set back."""
+        row = self._order(data)
+        self._press(row, 0, Action.ACCEPT, right=True, stale=0)
+        self.world.clock.advance(minutes=minutes)
+        now = next(one for one in self.world.orders() if one["id"] == row["id"])
+        self._press(dict(now), undone_by, None, right=True, stale=0)
+
+    def _press(self, row: dict[str, Any], person: int, action: Action | None, *, right: bool, stale: int) -> None:
         opened = self.world.visit(row["id"], person)
         if opened is None:
             return

@@ -173,10 +173,11 @@ class World:
         """Whether the receiver of final decisions may know of the one in force."""
         current = [row["id"] for row in self.decisions() if row["order_id"] == order_id and row["undone_at"] is None]
         told = [row["id"] for row in self.events() if row["source_id"] in current]
+        doubtful = {row["notification_id"] for row in self.attempts() if row["outcome"] == "unknown"}
         return any(
             row["event_id"] in told
             and row["address"] == "erp"
-            and row["status"] in ("claimed", "sent", "delivered", "unknown")
+            and (row["status"] in ("claimed", "sent", "delivered", "unknown") or row["id"] in doubtful)
             for row in self.notifications()
         )
 
