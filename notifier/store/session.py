@@ -41,6 +41,9 @@ PRAGMAS = (
 CUT = {"keepalives_idle": 4, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
 #: A process that is stopped inside a transaction holds its locks: PostgreSQL ends it, so that others can take over.
 LIMITS = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=8000"
+#: A page reads an order, then its decision: with what is committed in between it would show neither state (SQLite's
+#: reading transactions are snapshots anyway).
+SNAPSHOT: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 HIDDEN = {"hide_parameters": True}  #: errors quote statements without their values (P10)
 #: PostgreSQL: serialisation failure, deadlock. Doing it again is right.
 RETRYABLE_STATES = ("40001", "40P01")
@@ -73,7 +76,7 @@ class SqlStore:
 
     @contextmanager
     def read(self) -> Iterator[SqlReader]:
-        """One reading transaction. Raises StoreError."""
+        """One reading transaction: everything in it is of one moment. Raises StoreError."""
         with _translated(), self._transaction(None) as connection:
             yield SqlReader(connection)
 
@@ -81,6 +84,8 @@ class SqlStore:
     def _transaction(self, point: CommitPoint | None) -> Iterator[Connection]:
         with self.engine.connect() as connection:
             if self.url.get_backend_name() != "sqlite":
+                if point is None:
+                    connection.execution_options(**SNAPSHOT)
                 with connection.begin():
                     yield connection
                 return
