@@ -455,7 +455,8 @@ def first_delivery(evidence: Evidence, at: float, up: float) -> float | None:
             continue
         moment = min(receipt["t"] for receipt in receipts)
         before = [a for a in evidence.attempts.get(id_, []) if (a["finished_at"] or 0) / 1e6 < moment]
-        waited = any(put < moment for put in put_off[_lane(row)])
+        # What became of an SMS is looked up two minutes later.
+        waited = any(put < moment for put in put_off[_lane(row)]) or (row["channel"] == "sms" and before)
         if moment > up and not waited and all(attempt["reason"] == LOST_WORKER for attempt in before):
             found.append(moment - up)
     return min(found, default=None)

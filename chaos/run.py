@@ -288,9 +288,11 @@ def come_to_rest(stage: Stage) -> bool:
 
 
 def _pull_forward(database: Postgres | Sqlite) -> None:
-    """Make what waits for a later try due now, so that it is shown to be delivered and not only promised."""
+    """End rests and make what waits for a later try due now: it is to be shown delivered and not only promised."""
     now = int(time.time() * 1_000_000)
+    paused = "in_flight_window = 1, paused_until = NULL"  # as they come back from a rest
     for statement in (
+        f"UPDATE lanes SET {paused} WHERE paused_until > {now}",  # noqa: S608
         f"UPDATE notifications SET due_at = {now} WHERE status IN ('due', 'unknown') AND due_at > {now}",  # noqa: S608
         f"UPDATE lanes SET next_due_at = {now} WHERE next_due_at > {now}",  # noqa: S608  # numbers of ours
     ):
@@ -323,4 +325,5 @@ def stop_database(stage: Stage) -> None:
 
 if __name__ == "__main__":
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order: a file system may be mounted
     sys.exit(main())
