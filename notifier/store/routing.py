@@ -10,14 +10,14 @@ from sqlalchemy import exists, select
 
 from notifier.core.ids import EventId, LaneId, TenantId, new_id
 from notifier.core.lanes import NEW_WINDOW
-from notifier.core.model import ChannelName, Event, LaneKey, NewNotification, NotificationStatus
+from notifier.core.model import AttemptOutcome, ChannelName, Event, LaneKey, NewNotification, NotificationStatus
 from notifier.store.base import Base, chunks
 from notifier.store.lanes import wake_lanes
 from notifier.store.rows import event_from
-from notifier.store.tables import events, lanes, links, messages, notifications
+from notifier.store.tables import attempts, events, lanes, links, messages, notifications
 
-#: What a receiver may have of a notification that stands there; what waits for a retry was not taken.
-HANDED_OVER = frozenset(
+#: Where a notification stands that its receiver may have; what waits for a retry tells by its attempts.
+MAY_HAVE_ARRIVED = frozenset(
     {
         NotificationStatus.CLAIMED,
         NotificationStatus.SENT,
@@ -84,7 +84,7 @@ class RoutingWrites(Base):
         return self.connection.execute(query.values(status=NotificationStatus.CANCELLED, reason=reason)).rowcount
 
     def take_back(self, tenant: TenantId, event_id: EventId, endpoints: Sequence[str], reason: str) -> bool:
-        """Cancel what waits for these endpoints; False, with nothing changed, when something was handed over."""
+        """Cancel what waits for these endpoints; False, with nothing changed, when one of them may have something."""
         table = notifications
         mine = (
             table.c.tenant == tenant,
@@ -92,12 +92,18 @@ class RoutingWrites(Base):
             table.c.channel == ChannelName.CALLBACK.value,
             table.c.address.in_(endpoints),
         )
-        rows = self.connection.execute(self.locked(select(table.c.status).where(*mine).order_by(table.c.id)))
-        if any(row.status in HANDED_OVER for row in rows):
+        query = select(table.c.id, table.c.status).where(*mine).order_by(table.c.id)
+        rows = self.connection.execute(self.locked(query)).all()
+        if any(row.status in MAY_HAVE_ARRIVED for row in rows) or self._in_doubt([row.id for row in rows]):
             return False
         due = table.update().where(*mine, table.c.status.in_(WAITING))
         self.connection.execute(due.values(status=NotificationStatus.CANCELLED, reason=reason))
         return True
+
+    def _in_doubt(self, ids: Sequence[str]) -> bool:
+        """Whether a try of one of these was written and never answered."""
+        unknown = (attempts.c.notification_id.in_(ids), attempts.c.outcome == AttemptOutcome.UNKNOWN)
+        return self.connection.execute(select(attempts.c.id).where(*unknown).limit(1)).first() is not None
 
     def save_notifications(self, new: Sequence[NewNotification], now: datetime) -> int:
         """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns the new due ones."""

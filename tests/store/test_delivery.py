@@ -340,6 +340,27 @@ def test_each_refusing_address_is_suppressed_with_its_own_reason(store: SqlStore
         assert tx.suppressed_addresses(ACME) == {(ChannelName.EMAIL, address) for address in reasons}
 
 
+@pytest.mark.parametrize(
+    ("ended", "taken_back"),
+    [
+        (AttemptOutcome.NOT_SENT, True),
+        (AttemptOutcome.REFUSED, True),
+        (AttemptOutcome.UNKNOWN, False),  # its answer was lost: the receiver may have it
+    ],
+)
+def test_what_its_receiver_may_have_is_not_taken_back_p6(
+    store: SqlStore, ended: AttemptOutcome, taken_back: bool
+) -> None:
+    [waiting] = fill(store, channel=ChannelName.CALLBACK)
+    [held] = claim(store)
+    attempt = begin(store, held)
+    assert attempt
+    settle(store, replace(again(held, attempt, NOW + SECOND), outcome=ended))
+    with store.write() as tx:
+        assert tx.take_back(ACME, waiting.event_id, [waiting.address], "undone") is taken_back
+    assert status(store, held.id) == ("cancelled" if taken_back else "due")
+
+
 # -- provider reports ------------------------------------------------------------------------------------------------
 
 
