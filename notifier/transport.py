@@ -202,8 +202,10 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         return known
 
     def _checked(self, text: str) -> yarl.URL:
+        if not text.isprintable() or " " in text:  # a line end among them would begin a header
+            raise PermanentFailure("bad_url", "the address cannot be used")
         try:
-            url = yarl.URL(text)
+            url = _as_written(text)
         except ValueError:
             raise PermanentFailure("bad_url", "the address cannot be used") from None
         if url.user is not None or url.password is not None or url.scheme not in ("http", "https") or not url.host:
@@ -252,6 +254,21 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _as_written(text: str) -> yarl.URL:
+    """Parse an address; behind the host every character stays as it is, since some queries carry a signature."""
+    url = yarl.URL(text)
+    if not text.isascii() or not url.host:
+        return url
+    rest = yarl.URL(text, encoded=True)
+    return yarl.URL.build(
+        scheme=url.scheme,
+        authority=url.raw_authority,
+        path=rest.raw_path,
+        query_string=rest.raw_query_string,
+        encoded=True,
+    )
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -270,6 +270,24 @@ def test_what_is_no_plain_https_address_is_refused_without_asking_for_a_name(url
     assert (error.reason, names.asked) == (reason, 0)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://example.com/\r\nx-injected: 1", "https://example.com/a b", "https://exa\x00mple.com/"]
+)
+def test_an_address_that_would_break_a_line_of_the_request_is_refused_without_asking_for_a_name(url: str) -> None:
+    names = Names(["127.0.0.1"])
+
+    async def main() -> None:
+        transport = GuardedTransport(resolver=names)
+        try:
+            await transport.call("POST", url, [])
+        finally:
+            await transport.aclose()
+
+    with pytest.raises(PermanentFailure) as told:
+        asyncio.run(main())
+    assert (told.value.reason, names.asked) == ("bad_url", 0)
+
+
 def test_a_name_that_does_not_resolve_was_not_sent_and_may_resolve_later_p4() -> None:
     class Nowhere(Names):
         async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
