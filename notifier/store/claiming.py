@@ -39,7 +39,7 @@ from notifier.core.lanes import PROVEN_FOR, ReadyLane, shares
 from notifier.core.limits import Allowances, Asking, within
 from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NotificationStatus, Priority
 from notifier.store.base import chunks
-from notifier.store.lanes import refresh_lanes, window_from
+from notifier.store.lanes import DUE, refresh_lanes, window_from
 from notifier.store.limiting import OUTSIDE, named
 from notifier.store.rows import claimed_from
 from notifier.store.switches import SwitchWrites, any_kind_off, no_lane_switch
@@ -51,10 +51,7 @@ ANY_NUMBER = 1_000_000  #: where nothing limits
 A_RANK = literal_column(str(10**17), BigInteger())  #: microseconds: later than any turn
 RANK = case((lanes.c.priority == Priority.HIGH.value, 0), (lanes.c.priority == Priority.NORMAL.value, 1), else_=2)
 URGENCY = func.coalesce(type_coerce(lanes.c.claimed_at, BigInteger), 0) + A_RANK * RANK
-#: Written into the statements: with a parameter in its place a prepared plan cannot use a partial index.
-DUE, CLAIMED = (
-    literal_column(f"'{status}'", Word()) for status in (NotificationStatus.DUE, NotificationStatus.CLAIMED)
-)
+CLAIMED = literal_column(f"'{NotificationStatus.CLAIMED}'", Word())  #: written out for the same reason as DUE
 NOW = bindparam("now", type_=UtcTime)
 STALE = bindparam("stale", type_=UtcTime)
 WINDOW = window_from(STALE)

@@ -32,7 +32,8 @@ from notifier.store.bulk import Bulk
 from notifier.store.tables import lanes, notifications
 from notifier.store.types import Id, UtcTime, Word
 
-DUE = literal_column(f"'{NotificationStatus.DUE}'", Word())  #: as in notifier.store.claiming
+#: Written into the statements: with a parameter in its place a prepared plan cannot use a partial index.
+DUE = literal_column(f"'{NotificationStatus.DUE}'", Word())
 OPEN = "open"  #: `breaker` of a lane whose receiver is in trouble
 SPEAK = (LaneSign.BUSY, LaneSign.TROUBLE)  #: change a steady lane
 
