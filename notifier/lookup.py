@@ -7,8 +7,8 @@ while its life lasts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 import structlog
@@ -22,6 +22,7 @@ from notifier.unit import CommitPoint
 
 log = structlog.get_logger(__name__)
 
+SAME_WORDS = timedelta(hours=1)  #: before the attempt: whose message the same words may be
 AT_ONCE = 20  #: unknowns looked up in one round
 
 
@@ -29,8 +30,11 @@ AT_ONCE = 20  #: unknowns looked up in one round
 class LooksUp(Protocol):
     """A channel that can be asked whether it took a message."""
 
-    async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
-        """Return the receipt of a message to that number with that body accepted since, if there is one."""
+    async def lookup(self, to: str, body: str, since: datetime, known: Collection[str]) -> Receipt | None:
+        """Return the receipt of a message to that number with that body accepted since, if there is one.
+
+        `known` are the provider's names of messages that belong to other attempts.
+        """
 
 
 async def look_up_unknowns(
@@ -65,7 +69,8 @@ async def _look_up(
 ) -> None:
     receipt = None
     try:
-        receipt = await channel.lookup(unknown.address, body_of(unknown), unknown.started_at)
+        known = await call(lambda: _known(store, unknown))
+        receipt = await channel.lookup(unknown.address, body_of(unknown), unknown.started_at, known)
     except NotifierError as error:
         why = error.reason if isinstance(error, DeliveryError) else type(error).__name__
         log.warning("cannot look an SMS up", action="look_up_failed", reason=why)
@@ -80,6 +85,11 @@ async def _look_up(
             return tx.resolve_unknown(unknown.attempt_id, status, due_at, provider_id, reason, now)
 
     await call(resolve)
+
+
+def _known(store: Store, unknown: UnknownAttempt) -> frozenset[str]:
+    with store.read() as tx:
+        return tx.provider_ids(unknown.address, unknown.started_at - SAME_WORDS)
 
 
 def _verdict(

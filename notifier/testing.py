@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -172,13 +172,13 @@ class FakeSms(FakeChannel):
     taken: dict[tuple[str, str], Receipt | DeliveryError] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
-        """Return what was taken."""
+    async def lookup(self, to: str, body: str, since: datetime, known: Collection[str]) -> Receipt | None:
+        """Return what was taken, unless it belongs to another attempt."""
         self.asked.append((to, body))
         found = self.taken.get((to, body))
         if isinstance(found, DeliveryError):
             raise found
-        return found
+        return None if found is None or found.provider_id in known else found
 
 
 # -- events as they come -------------------------------------------------------------------------------------------

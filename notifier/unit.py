@@ -166,6 +166,10 @@ class AdminReader(Protocol):
     def count_unrouted(self) -> int:
         """How many accepted events wait for routing."""
 
+    def provider_ids(self, address: str, since: datetime) -> frozenset[str]:
+        """The provider's names of what other attempts handed over to that address since (not by tenant: the account
+        at the provider is one for all)."""
+
     def unrouted_since(self) -> datetime | None:
         """When the first of them was received; None = nothing waits."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -84,8 +84,10 @@ class SmsChannel:
         plain = {name: value for name, value in form.items() if name != "StatusCallback"}
         return classify(await self._post(plain, delivery.check), delivery.at)
 
-    async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
+    async def lookup(self, to: str, body: str, since: datetime, known: Collection[str]) -> Receipt | None:
         """Return the receipt of a message to that number with that body created since, if Twilio has one.
+
+        `known` are the sids of other messages of ours: the same words may have been sent to that number before.
 
         Raises TemporaryFailure when the list was not read to its end: "not there" means "send again" (P4).
         """
@@ -98,7 +100,8 @@ class SmsChannel:
             )
         listed = _json(answer)
         found = [item for item in _items(listed) if item.get("to") == to and item.get("body") == body]
-        match = next((item for item in found if _created(item) >= since - CLOCKS_DIFFER), None)
+        new = (item for item in found if _created(item) >= since - CLOCKS_DIFFER and item.get("sid") not in known)
+        match = next(new, None)
         if match is None and listed.get("next_page_uri"):
             raise TemporaryFailure("look_up", "Twilio lists more messages to this number than are read")
         return Receipt(provider_id=match.get("sid"), detail=match.get("status")) if match else None

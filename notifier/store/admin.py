@@ -93,6 +93,19 @@ class AdminReads(Base):
         query = select(func.count()).select_from(events).where(events.c.routed_at.is_(None))
         return int(self.connection.execute(query).scalar_one())
 
+    def provider_ids(self, address: str, since: datetime) -> frozenset[str]:
+        """The provider's names of what attempts that ended since then handed over to that address."""
+        query = (
+            select(attempts.c.provider_id)
+            .join(notifications, notifications.c.id == attempts.c.notification_id)
+            .where(
+                attempts.c.finished_at >= since,
+                attempts.c.provider_id.is_not(None),
+                notifications.c.address == address,
+            )
+        )
+        return frozenset(self.connection.execute(query).scalars())
+
     def unrouted_since(self) -> datetime | None:
         """When the first event that waits for routing was received; None = nothing waits."""
         query = select(events.c.received_at).where(events.c.routed_at.is_(None)).order_by(events.c.id).limit(1)

@@ -7,7 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, ClassVar
@@ -194,14 +194,16 @@ def listed(at: datetime | None = NOW, to: str = TO, body: str = TEXT, sid: str =
     return {"to": to, "body": body, "sid": sid, "status": "sent", "date_created": format_datetime(at) if at else None}
 
 
-def look_up(answer: Answer, seen: list[bytes] | None = None) -> Receipt | DeliveryError | None:
+def look_up(
+    answer: Answer, seen: list[bytes] | None = None, known: Collection[str] = ()
+) -> Receipt | DeliveryError | None:
     """What a look-up for our message says."""
 
     async def main() -> Receipt | DeliveryError | None:
         async with serving(http(answer, seen=seen)) as port:
             one = channel(f"http://127.0.0.1:{port}")
             try:
-                return await one.lookup(TO, TEXT, NOW)
+                return await one.lookup(TO, TEXT, NOW, known)
             except DeliveryError as error:
                 return error
             finally:
@@ -233,6 +235,13 @@ def page(*messages: dict[str, Any], **more: Any) -> bytes:
 def test_a_message_is_found_by_number_text_and_time_p4(messages: list[dict[str, Any]], sid: str | None) -> None:
     found = look_up(page(*messages))
     assert (found.provider_id if isinstance(found, Receipt) else found) == sid
+
+
+def test_the_same_words_of_another_attempt_are_not_taken_for_the_lost_one_p4() -> None:
+    """An order withdrawn twice says the same twice to the same number within minutes."""
+    assert look_up(page(listed(sid="SM1")), known={"SM1"}) is None
+    found = look_up(page(listed(sid="SM1"), listed(sid="SM2")), known={"SM1"})
+    assert isinstance(found, Receipt) and found.provider_id == "SM2"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,11 +83,11 @@ class Receiver:
 class Provider(Receiver):
     """A receiver of SMS that can be asked what it has taken."""
 
-    async def lookup(self, to: str, body: str, since: datetime) -> Receipt | None:
-        """Return the receipt of what it took."""
+    async def lookup(self, to: str, body: str, since: datetime, known: Collection[str]) -> Receipt | None:
+        """Return the receipt of what it took, unless it belongs to another attempt."""
         taken = self.journal.of("received", channel=self.name.value, address=to, text=body)
-        found = [line for line in taken if datetime.fromisoformat(line["at"]) >= since]
-        return Receipt(provider_id=f"at-{found[0]['attempt']}") if found else None
+        named = [f"at-{line['attempt']}" for line in taken if datetime.fromisoformat(line["at"]) >= since]
+        return next((Receipt(provider_id=name) for name in named if name not in known), None)
 
 
 def _seen(delivery: Delivery) -> Line:

@@ -557,7 +557,7 @@ def lose_sms(road: Road) -> tuple[EventId, FakeSms, tuple[str, str]]:
     road.deliver(SMS)
     assert road.states(answer.id)["sms owner"] == "unknown"
     road.later(minutes=2)
-    [lost] = sms.sent
+    lost = sms.sent[-1]
     assert answer.id and isinstance(lost.target, SmsTarget)
     return answer.id, sms, (lost.target.to, lost.parts["text"])
 
@@ -578,6 +578,18 @@ def test_an_sms_that_the_provider_never_had_is_sent_once_more_p4(road: Road) -> 
     assert road.deliver(SMS) == 1
     assert [tried["outcome"] for tried in road.story(event_id)["sms owner"]["attempts"]] == ["unknown", "sent"]
     assert road.look_up() == 0
+
+
+def test_what_another_attempt_handed_over_is_not_taken_for_the_lost_one_p4(road: Road) -> None:
+    """The same words may have gone to the same number minutes ago: an order withdrawn twice."""
+    road.channels[SMS].answer = lambda _: Receipt(provider_id="SM1")
+    road.accept(order(1041))
+    road.route()
+    assert road.deliver(SMS) == 1
+    event_id, sms, lost = lose_sms(road)
+    sms.taken = {lost: Receipt(provider_id="SM1")}
+    assert road.look_up() == 1
+    assert road.states(event_id)["sms owner"] == "due"
 
 
 def test_an_unknown_sms_is_not_repeated_after_its_life_p4(road: Road) -> None:
