@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -31,6 +32,7 @@ PATIENCE = 0.05  #: seconds an answer may take
 RETRY_AFTER = 2.0  #: seconds between tries while Redis is away
 SETTLE = 3.0  #: seconds after Redis is found again; longer than RETRY_AFTER, so that all who miss it look meanwhile
 LEAVE_TO_OTHERS = 1.0  #: seconds until a session without a share looks again
+SOME_ROUNDING = 0.001  #: seconds
 PREFIX = "{notifier}:limit:"  #: the braces keep all keys in one slot of a cluster
 
 #: KEYS: since when the buckets count, then one bucket each. ARGV: seconds to settle (0 = nobody was away), then rate,
@@ -125,28 +127,27 @@ class RedisLimiter:
         settle = SETTLE if self._away and not self._announced else 0.0
         try:
             async with asyncio.timeout(self._patience):
-                answer = [float(text) for text in await self._run(settle, wanted)]
-        except (RedisError, OSError, TimeoutError) as error:
+                left, grants = _read(await self._run(settle, wanted), wanted)
+        except (RedisError, OSError, TimeoutError, ValueError) as error:
             self._lost(error)
             return None
-        if answer[0] > 0:
-            self._wait_for_all(answer[0])
+        if left > 0:
+            self._wait_for_all(left)
             return None
         if self._away:
             log.info("Redis keeps the limits again", action="limits_shared")
             self._away = self._announced = False
             self._local.forget()
-        return [Grant(int(tokens), wait) for tokens, wait in zip(answer[1::2], answer[2::2], strict=True)]
+        return grants
 
-    async def _run(self, settle: float, wanted: Mapping[Limit, int]) -> list[bytes]:
+    async def _run(self, settle: float, wanted: Mapping[Limit, int]) -> Any:
         keys = [f"{PREFIX}since", *(PREFIX + limit.key for limit in wanted)]
         values = [value for limit, tokens in wanted.items() for value in (limit.rate, limit.burst, tokens)]
         words = (*keys, *(str(value) for value in (settle, *values)))
         try:
-            answer = await self._redis.evalsha(DIGEST, len(keys), *words)
+            return await self._redis.evalsha(DIGEST, len(keys), *words)
         except NoScriptError:  # a new server, or its scripts were flushed
-            answer = await self._redis.eval(SCRIPT, len(keys), *words)
-        return list(answer)
+            return await self._redis.eval(SCRIPT, len(keys), *words)
 
     def _lost(self, error: Exception) -> None:
         if not self._away:
@@ -166,6 +167,26 @@ class RedisLimiter:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+
+
+def _read(answer: Any, wanted: Mapping[Limit, int]) -> tuple[float, list[Grant]]:
+    """Seconds left to settle, else the grants. Raises ValueError for what the script cannot have said.
+
+    Redis is shared with others: a foreign value under one of our names must not give more than was asked for, hold
+    work back for hours, or end the engine.
+    """
+    try:
+        left, *pairs = (float(text) for text in answer)
+    except TypeError:
+        raise ValueError("no list of numbers") from None
+    if left > 0:
+        return min(left, SETTLE), []
+    grants = []
+    for (limit, most), tokens, wait in zip(wanted.items(), pairs[::2], pairs[1::2], strict=True):
+        if not (0 <= tokens <= most and 0 <= wait <= 1 / limit.rate + SOME_ROUNDING):
+            raise ValueError("more tokens than asked for, or a longer wait than for one")
+        grants.append(Grant(int(tokens), wait))
+    return left, grants
 
 
 def _client(url: str) -> Redis:

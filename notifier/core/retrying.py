@@ -53,7 +53,7 @@ def seconds_asked(retry_after: str | None, now: datetime) -> float | None:
         return min(float(text[:9]), LONGEST_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, min(LONGEST_RETRY_AFTER, (moment - now).total_seconds()))

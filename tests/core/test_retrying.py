@@ -144,6 +144,8 @@ def test_callbacks_are_retried_as_long_as_standard_webhooks_advises() -> None:
         ("1.5", None),
         ("²", None),
         ("soon", None),
+        ("Mon, 99999999999999999999 Nov 2026 12:00:00 GMT", None),
+        ("Mon, 23 Nov 2026 12:00:00 +99999999999999999999", None),
         ("", None),
         (None, None),
     ],

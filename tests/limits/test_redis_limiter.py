@@ -176,6 +176,42 @@ def test_an_answer_that_takes_too_long_is_no_answer() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("level", ["1e18", "-1e18", "nan", "inf", "-inf", "no number"])
+def test_a_foreign_value_in_a_bucket_neither_lets_more_through_nor_holds_back_nor_ends_anything(
+    valkey: RunningBroker, level: str
+) -> None:
+    """Redis is shared with others, and P3: nothing that stands there may stop what is due."""
+
+    async def main() -> None:
+        async with limiters(valkey.redis_url) as (limiter,):
+            with redis.Redis.from_url(valkey.redis_url) as other:
+                other.hset(f"{limits_module.PREFIX}{MAIL.key}", mapping={"level": level, "at": "1"})
+            for _ in range(3):
+                (grant,) = await limiter.take({MAIL: 100}, Share())
+                assert grant.tokens <= MAIL.burst and grant.wait <= 1 / MAIL.rate + 0.01
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("said", ["+OK", ":1", "*0", "*1\r\n$1\r\nx", "*2\r\n$1\r\n0\r\n$1\r\n1", "$-1", "*1\r\n*0"])
+def test_a_server_that_answers_nonsense_is_away(said: str) -> None:
+    async def main() -> None:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(65_536):
+                writer.write(f"{said}\r\n".encode() * 4)
+            writer.close()
+
+        server = await asyncio.start_server(talk, "127.0.0.1", 0)
+        limiter = RedisLimiter(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", patience=PATIENT)
+        (grant,) = await limiter.take({MAIL: 1}, Share())
+        await limiter.close()
+        server.close()
+        await server.wait_closed()
+        assert grant.tokens == 0 and grant.wait == pytest.approx(1 / MAIL.rate), "its share, from an empty bucket"
+
+    asyncio.run(main())
+
+
 def test_a_server_that_is_not_there_is_answered_for_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with limiters(f"unix://{tmp_path}/nobody.sock?db=2") as (limiter,):
