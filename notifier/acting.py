@@ -124,6 +124,7 @@ class LinkService:
             decision=last if in_force else None,
             undone=None if in_force else last,
             followed=in_force and _followed(tx, order),
+            often_undone=in_force and tx.times_undone(row.tenant, order.id) >= order_flow.MOST_UNDONE,
             seen=seen,
             may_act=row.may_act and _may_decide(row, contacts, policy),
             locked=state is not None and state.wrong >= TRIES,
@@ -212,7 +213,8 @@ class LinkService:
             return Acted(visit, done=True)  # the same form again: the same answer
         wish = UndoWish(form.version, form.nonce, visit.name, via)
         last = tx.last_decision(order.tenant, order.id)
-        answer = order_flow.undo(order, last, wish, now, followed=_followed(tx, order))
+        times = tx.times_undone(order.tenant, order.id)
+        answer = order_flow.undo(order, last, wish, now, followed=_followed(tx, order), times=times)
         if isinstance(answer, Refused):
             return Acted(visit, error=answer.reason, refused=answer, typed=form)
         if (wrong := self._number_against(tx, visit, order, form, now)) is not None:

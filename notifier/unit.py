@@ -108,6 +108,7 @@ class OrderReader(Protocol):
     def last_decision(self, tenant: TenantId, order_id: OrderId) -> Decision | None:
         """The order's newest decision, in force or undone."""
 
+    def times_undone(self, tenant: TenantId, order_id: OrderId) -> int: ...
     def link(self, link_id: LinkId) -> LinkRow | None:
         """Look a link up by id; the token's signature was verified before (listed exception to the tenant rule)."""
 

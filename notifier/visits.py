@@ -37,6 +37,7 @@ class Visit:
     decision: Decision | None = None  #: the one in force
     undone: Decision | None = None  #: the newest, when it was taken back
     followed: bool = False  #: a newer order has its number
+    often_undone: bool = False  #: as often as a link can
     seen: Mapping[str, Any] | None = None  #: the order's data in the version that this link's message showed
     may_act: bool = False  #: what the link was made for, as far as the person still has the right
     locked: bool = False

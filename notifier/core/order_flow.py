@@ -129,6 +129,9 @@ def _closed(order: Order | None, status: OrderStatus, *, elsewhere: bool) -> Ord
 # -- decisions -----------------------------------------------------------------------------------------------------
 
 
+MOST_UNDONE = 5  #: decisions on one order that are taken back by link
+
+
 class Refusal(StrEnum):
     """Why a decision is not taken, or not taken back."""
 
@@ -145,6 +148,7 @@ class Refusal(StrEnum):
     ALREADY_UNDONE = "already_undone"
     FOLLOWED = "followed"  #: a newer order stands in this one's place
     FINAL = "final"  #: handed over: only a person can change it now
+    TOO_OFTEN = "too_often"  #: each time people and endpoints are told: by link there is an end to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,13 +339,15 @@ class UndoWish:
     via: str
 
 
-def undo(order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, followed: bool) -> Undone | Refused:
+def undo(
+    order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, followed: bool, times: int = 0
+) -> Undone | Refused:
     """Return the order as it was before its decision, or why not.
 
     `last` is the order's newest decision, `followed` whether a newer order has its number: were this one open again
-    beside it, the same goods could be ordered twice.
+    beside it, the same goods could be ordered twice. `times` says how many of its decisions were taken back before.
     """
-    reason = _undo_against(order, last, wish, now, followed=followed)
+    reason = _undo_against(order, last, wish, now, followed=followed, times=times)
     if reason is not None or last is None:
         return Refused(reason or Refusal.NOT_DECIDED)
     taken_back = replace(
@@ -352,7 +358,7 @@ def undo(order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, 
 
 
 def _undo_against(
-    order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, followed: bool
+    order: Order, last: Decision | None, wish: UndoWish, now: datetime, *, followed: bool, times: int
 ) -> Refusal | None:
     if order.status is OrderStatus.WITHDRAWN:
         return Refusal.WITHDRAWN
@@ -366,7 +372,9 @@ def _undo_against(
         return Refusal.SUPERSEDED
     if now >= last.final_at:
         return Refusal.FINAL
-    return Refusal.FOLLOWED if followed else None
+    if followed:
+        return Refusal.FOLLOWED
+    return Refusal.TOO_OFTEN if times >= MOST_UNDONE else None
 
 
 # -- what is told of both --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from notifier.core.ids import DecisionId, LinkId, OrderId, RecipientKey, TenantId
 from notifier.core.orders import Decision, NumberState, Order, OrderStatus
@@ -58,6 +58,11 @@ class OrderReads(Base):
         newest = mine.order_by(decisions.c.order_version.desc()).limit(1)
         row = self.connection.execute(newest).mappings().one_or_none()
         return None if row is None else decision_from(row)
+
+    def times_undone(self, tenant: TenantId, order_id: OrderId) -> int:
+        """How many decisions on the order were taken back."""
+        mine = (decisions.c.tenant == tenant, decisions.c.order_id == order_id, decisions.c.undone_at.is_not(None))
+        return self.connection.execute(select(func.count()).select_from(decisions).where(*mine)).scalar_one()
 
     def link(self, link_id: LinkId) -> LinkRow | None:
         """By id, for any tenant: the token's signature was verified before."""

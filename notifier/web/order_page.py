@@ -45,6 +45,7 @@ UNDO_ERRORS: dict[str, str] = {
     Refusal.DECIDED_IN_COOLR: "Nothing was taken back: this order was answered in Coolr.",
     Refusal.ALREADY_UNDONE: "Somebody took the answer back before you. Yours changed nothing.",
     Refusal.FOLLOWED: "Nothing was taken back: a newer order has followed this one. Please call us.",
+    Refusal.TOO_OFTEN: "Nothing was taken back: that was done too often with this order. Please call us.",
     Refusal.FINAL: "It is too late to take the answer back here. Nothing was changed.",
 }
 UNDONE_MEANWHILE = (
@@ -112,7 +113,9 @@ def state_of(visit: Visit, now: datetime) -> str:
 
 def may_undo(visit: Visit, now: datetime) -> bool:
     """Whether the person who looks may take the decision back, the number aside."""
-    return visit.decision is not None and visit.may_act and not visit.followed and now < visit.decision.final_at
+    if visit.decision is None or visit.followed or visit.often_undone:
+        return False
+    return visit.may_act and now < visit.decision.final_at
 
 
 def _error(visit: Visit, acted: Acted | None, number: str, store: str) -> str:

@@ -13,6 +13,7 @@ MAY_BECOME = {
     "sent": {"delivered", "failed"},  # by the provider's word
 }
 RESTING = {"sent", "delivered", "failed", "suppressed", "expired", "cancelled"}
+MOST_UNDONE = 5  #: decisions on one order that are taken back by link
 
 
 @dataclass
@@ -96,6 +97,8 @@ def undo(
     if form in order.undone_by_form:
         return True
     if order.final_at is None or seen != order.version or now >= order.final_at or not newest:
+        return False
+    if len(order.undone_by_form) >= MOST_UNDONE:
         return False
     if not number_fits(order, person, form, typed, right=right) or handed_over:
         return False

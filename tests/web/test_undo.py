@@ -101,6 +101,20 @@ def test_the_same_form_twice_takes_back_once_and_never_a_later_decision_p6(site:
     assert kinds(site) == ["coolr.decision.recorded", "coolr.decision.undone", "coolr.decision.recorded"]
 
 
+def test_by_link_an_order_is_taken_back_five_times_and_then_the_answer_stands_p6(site: Site, told: list[Told]) -> None:
+    """Each time endpoints and people are told: one person, or a machine that presses buttons, must come to an end."""
+    alice = to(told, "alice")
+    for _ in range(5):
+        assert undo(site, alice).status_code == 303
+        assert answer(site, alice, "accept").status_code == 303
+    form = undo_form(site, alice) | {"nonce": "one-more-form", "version": "12"}
+    page = site.http.get(alice.path).text
+    assert FORM not in page and "To change it before then" in text(page)
+    refused = site.http.post(alice.path, data=form)
+    assert refused.status_code == 409 and "done too often" in text(refused.text)
+    assert site.rows("orders")[0]["status"] == "accepted" and len(kinds(site)) == 11
+
+
 def test_the_form_that_decided_before_decides_nothing_after_an_undo_p6(site: Site) -> None:
     alice = to(site.order(), "alice")
     form = fields_of(site.http.get(alice.path).text) | {"number": alice.number, "action": "accept"}
