@@ -17,6 +17,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    CursorResult,
     Integer,
     Row,
     Select,
@@ -104,13 +105,18 @@ class ClaimWrites(SwitchWrites):
     def _claimed(self, taken: Sequence[NotificationId], session: SessionId, unproven: set[str]) -> list[Claimed]:
         found: dict[str, Claimed] = {}
         for some in chunks(taken):
-            mine = notifications.update().where(notifications.c.id.in_(some))
-            self.connection.execute(mine.values(status=NotificationStatus.CLAIMED, claimed_by=session))
-            for row in self.connection.execute(_CONTENT, {"taken": some}).mappings():
+            for row in self._marked(some, session).mappings():
                 if row["context"] is not None:
                     found[row["id"]] = claimed_from(row, session, unproven=row["lane_id"] in unproven)
         self._fail_without_message([lost for lost in taken if lost not in found])
         return [found[notification] for notification in taken if notification in found]
+
+    def _marked(self, some: Sequence[NotificationId], session: SessionId) -> CursorResult[Any]:
+        """Theirs from now on, with what is needed to send them; PostgreSQL does both in one statement."""
+        if self.on_postgresql:
+            return self.connection.execute(_MARK_AND_TELL, {"taken": some, "holder": session})
+        self.connection.execute(_MARK, {"taken": some, "holder": session})
+        return self.connection.execute(_CONTENT, {"taken": some})
 
     def _fail_without_message(self, lost: Sequence[NotificationId]) -> None:
         """A row whose content is gone can never be sent: it ends here, and does not stop its neighbours."""
@@ -297,16 +303,46 @@ _DUE = (
     .limit(bindparam("most", type_=Integer()))
 )
 _DUE_OF_ALL = _due_of_all()
+_FACTS = [
+    *(
+        notifications.c[name]
+        for name in (
+            "id",
+            "tenant",
+            "event_id",
+            "kind",
+            "channel",
+            "purpose",
+            "address",
+            "recipient_key",
+            "lane_id",
+            "message_id",
+            "tries",
+            "waits",
+            "created_at",
+            "expires_at",
+            "last_outcome",
+        )
+    ),
+    *(lanes.c[name] for name in ("priority", "target")),
+    *(messages.c[name] for name in ("locale", "template_hash", "context")),
+]
+_MARKED = {"status": NotificationStatus.CLAIMED.value, "claimed_by": bindparam("holder", type_=Id())}
+_MARK = notifications.update().where(notifications.c.id.in_(bindparam("taken", expanding=True))).values(_MARKED)
 _CONTENT = (
-    select(
-        notifications,
-        lanes.c.priority,
-        lanes.c.target,
-        messages.c.locale,
-        messages.c.template_hash,
-        messages.c.context,
-    )
+    select(*_FACTS)
     .join(lanes, lanes.c.id == notifications.c.lane_id)
     .join(messages, messages.c.id == notifications.c.message_id, isouter=True)
     .where(notifications.c.id.in_(bindparam("taken", expanding=True)))
+)
+#: A row whose message is gone is not marked, and so not told: the caller ends it.
+_MARK_AND_TELL = (
+    notifications.update()
+    .where(
+        notifications.c.id == func.any(bindparam("taken", type_=ARRAY(Id()))),
+        lanes.c.id == notifications.c.lane_id,
+        messages.c.id == notifications.c.message_id,
+    )
+    .values(_MARKED)
+    .returning(*_FACTS)
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Integer, Text, and_, exists, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Integer, Text, and_, exists, func, literal, or_, select
 
 from notifier.core.ids import (
     AttemptId,
@@ -21,7 +21,7 @@ from notifier.core.model import (
     Settlement,
 )
 from notifier.store.base import chunks
-from notifier.store.bulk import Bulk
+from notifier.store.bulk import Bulk, Source
 from notifier.store.lanes import LaneWrites
 from notifier.store.receipts import ReceiptWrites
 from notifier.store.tables import attempts, notifications, suppressions
@@ -42,8 +42,8 @@ class DeliveryWrites(ReceiptWrites, LaneWrites):
         Doing it again is harmless: when the answer to a commit got lost, the rows are there already.
         """
         rows = [_attempt_row(attempt) for attempt in sorted(new, key=lambda attempt: attempt.notification_id)]
-        _NAME_ATTEMPT.execute(self.connection, rows)
-        mine = self._named_attempts(rows)
+        named = _NAME_ATTEMPT.execute(self.connection, rows)
+        mine = {AttemptId(row.attempt_id) for row in named} if named is not None else self._named_attempts(rows)
         _INSERT_ATTEMPT.execute(self.connection, [row for row in rows if row["attempt"] in mine])
         return frozenset(mine)
 
@@ -80,6 +80,11 @@ class DeliveryWrites(ReceiptWrites, LaneWrites):
             self.insert_new(suppressions, [dict(row._mapping) | values])
 
 
+def _names_on_postgresql(given: Source) -> list[ColumnElement[Any]]:
+    """SQLite returns nothing for many rows at once: there the rows are asked afterwards."""
+    return [] if isinstance(given["attempt"], BindParameter) else [notifications.c.attempt_id]
+
+
 _NAME_ATTEMPT = Bulk(
     {"notification": Id(), "attempt": Id(), "holder": Id(), "nth": Integer()},
     lambda given: (
@@ -90,6 +95,7 @@ _NAME_ATTEMPT = Bulk(
             notifications.c.status == NotificationStatus.CLAIMED.value,
         )
         .values(attempt_id=given["attempt"], tries=given["nth"])
+        .returning(*_names_on_postgresql(given))
     ),
 )
 _INSERT_ATTEMPT = Bulk(

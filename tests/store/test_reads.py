@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ MAIL = notification(ABOUT, address="alice@example.com")
 CALL = notification(ABOUT, channel=ChannelName.CALLBACK, address="erp")
 ORDER = make_order()
 DECISION = make_decision(ORDER.id, "form")
+UNDONE = replace(make_decision(ORDER.id, "form before"), undone_at=NOW, undone_by="Alice", undone_via="email")
 ENTRY = QuarantineEntry(new_id(), ACME, "key", NOW, "invalid", "data", "is wrong", "{", SOURCE, "1")
 
 
@@ -38,6 +40,8 @@ def filled(store: SqlStore) -> SqlStore:
         tx.save_subjects([SubjectState(ACME, ABOUT.subject, SOURCE, 1)])
         tx.save_order(ORDER)
         tx.save_number_state(NumberState(ACME, ORDER.id, ALICE, 0, "key"))
+        tx.save_decision(UNDONE)
+        tx.save_undo(UNDONE)
         tx.save_decision(DECISION)
         tx.save_quarantine([ENTRY])
         tx.save_outlets([Outlet(ACME, OutletCode("ES-1001"), "Main St", country="ES")])
@@ -167,6 +171,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
     "order_version": lambda tx, tenant: tx.order_version(tenant, ORDER.id, 1),
     "decision": lambda tx, tenant: tx.decision(tenant, DECISION.id),
     "last_decision": lambda tx, tenant: tx.last_decision(tenant, ORDER.id),
+    "times_undone": lambda tx, tenant: tx.times_undone(tenant, ORDER.id),
     "number_state": lambda tx, tenant: tx.number_state(tenant, ORDER.id, ALICE),
     "open_numbers": lambda tx, tenant: tx.open_numbers(tenant, RecipientKey(ALICE), NOW),
     "event": lambda tx, tenant: tx.event(tenant, ABOUT.id),
@@ -186,7 +191,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
 #: Asked for no credential: a verified link, the deployment's own state, a key by its secret.
 NOT_FOR_A_TENANT = {
     "link", "link_by_code", "policy_version", "policy_text", "api_key", "lane_stats", "latencies", "count_unrouted",
-    "unrouted_since",
+    "unrouted_since", "provider_ids",
     "schema_version", "sessions", "switches", "waiting_in", "anything_held",
     "next_due",
 }  # fmt: skip
