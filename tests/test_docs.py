@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
+TEST_PATH = re.compile(r"`(tests/[\w/.]+)`")
 COMMAND = re.compile(r"^\$ (?:\w+='?[^ ]*'? )*notifier ([a-z]+)", re.MULTILINE)
 
 
@@ -52,3 +53,12 @@ def test_every_command_that_is_shown_exists(page: Path) -> None:
     known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     known |= {str(group.name) for group in app.registered_groups}
     assert set(COMMAND.findall(page.read_text())) <= known
+
+
+def test_every_promise_stands_on_the_reliability_page_with_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "explanation" / "reliability.md").read_text()
+    sections = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
+    assert [section.split()[0] for section in sections] == [f"P{number}" for number in range(1, 13)]
+    for section in sections:
+        assert TEST_PATH.findall(section), f"{section.split()[0]} names no test"
+    assert [path for path in TEST_PATH.findall(page) if not (ROOT / path).exists()] == []
