@@ -22,7 +22,6 @@ from notifier.core.model import ChannelName
 from notifier.ports import Delivery, EndpointTarget
 from notifier.transport import AllowedNetworks, GuardedTransport
 
-MAIL = Path(sys.argv[5]).read_bytes() if len(sys.argv) > 5 else b""  #: what the SMTP loop sends
 BODY = json.dumps({"type": "coolr.image.processed", "data": ["x" * 60] * 30})  #: about 2 KB
 
 
@@ -64,13 +63,14 @@ async def http(port: int, count: int, concurrency: int) -> None:
 
 
 async def smtp(port: int, count: int, concurrency: int) -> None:
-    """Hand the same ready mail over held connections."""
+    """Hand the same ready mail, a file named last on the command line, over held connections."""
+    mail = await asyncio.to_thread(Path(sys.argv[5]).read_bytes)
     pool = SmtpPool(parse_url(f"smtp://127.0.0.1:{port}?starttls=off&connections={concurrency}"))
 
     async def send() -> None:
         async with pool.mail_from("alerts@bench.example") as client:
             await client.rcpt("owner@store.example")
-            await client.data(MAIL)
+            await client.data(mail)
 
     await many(send, count, concurrency)
     await pool.close()
