@@ -124,7 +124,7 @@ class System:
 
     def allowances(self) -> AllowanceKeeper:
         """New: asks Redis for the tokens of rate limits; belongs to one event loop."""
-        from notifier.limits import LocalLimiter, RedisLimiter  # only delivery workers need Redis' client
+        from notifier.limiter import LocalLimiter, RedisLimiter  # only delivery workers need Redis' client
 
         settings = self.settings
         rates = AccountRates(settings.email_rate, settings.sms_rate, settings.twilio_from)

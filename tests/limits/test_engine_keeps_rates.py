@@ -15,7 +15,7 @@ from notifier.core.limits import AccountRates
 from notifier.core.model import ChannelName, ClaimRequest, Claims
 from notifier.embedded.valkey import start_embedded_broker
 from notifier.engine import Engine, EngineLimits
-from notifier.limits import LocalLimiter, RedisLimiter
+from notifier.limiter import LocalLimiter, RedisLimiter
 from notifier.pipeline import Pipeline
 from notifier.ports import Delivery, Limiter, Receipt
 from notifier.store import SqlStore

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from notifier import limits as limits_module
+from notifier import limiter as limiter_module
 from notifier.core.limits import Limit, LimitKey, Share
 from notifier.core.model import ChannelName
 from notifier.embedded.valkey import RunningBroker, start_embedded_broker
 from notifier.errors import ConfigError
-from notifier.limits import LocalLimiter, RedisLimiter
+from notifier.limiter import LocalLimiter, RedisLimiter
 from tests.core.test_limits import most_in_any_window
 
 pytestmark = pytest.mark.processes
@@ -115,8 +115,8 @@ def test_a_server_that_dies_and_comes_back_never_lets_more_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two sessions want all they can get: shared, then each its share, then shared again."""
-    monkeypatch.setattr(limits_module, "RETRY_AFTER", 0.3)
-    monkeypatch.setattr(limits_module, "SETTLE", 0.5)
+    monkeypatch.setattr(limiter_module, "RETRY_AFTER", 0.3)
+    monkeypatch.setattr(limiter_module, "SETTLE", 0.5)
     got: list[tuple[float, int]] = []
 
     async def main() -> None:
@@ -170,8 +170,8 @@ def test_an_answer_that_takes_too_long_is_no_answer() -> None:
         server.close()
         await server.wait_closed()
         assert grant.tokens == 0 and grant.wait == pytest.approx(1 / MAIL.rate)
-        assert limits_module.PATIENCE <= first < 1.0
-        assert later < limits_module.PATIENCE * 10
+        assert limiter_module.PATIENCE <= first < 1.0
+        assert later < limiter_module.PATIENCE * 10
 
     asyncio.run(main())
 
@@ -185,7 +185,7 @@ def test_a_foreign_value_in_a_bucket_neither_lets_more_through_nor_holds_back_no
     async def main() -> None:
         async with limiters(valkey.redis_url) as (limiter,):
             with redis.Redis.from_url(valkey.redis_url) as other:
-                other.hset(f"{limits_module.PREFIX}{MAIL.key}", mapping={"level": level, "at": "1"})
+                other.hset(f"{limiter_module.PREFIX}{MAIL.key}", mapping={"level": level, "at": "1"})
             for _ in range(3):
                 (grant,) = await limiter.take({MAIL: 100}, Share())
                 assert grant.tokens <= MAIL.burst and grant.wait <= 1 / MAIL.rate + 0.01
