@@ -314,10 +314,11 @@ def _settlement(
         detail=_kept(follows.detail or receipt.detail, MOST_DETAIL),
         provider_code=_kept(follows.code, MOST_CODE),
         provider_id=_kept(receipt.provider_id, MOST_DETAIL),
-        pause_lane_until=follows.pause_lane_until,
+        rest_lane_until=follows.rest_lane_until,
         disable_target=follows.disable_target,
         waited=follows.waited,
         lane_sign=sign_of(result if isinstance(result, DeliveryError) else None, claimed.channel),
+        lane_reason=result.reason if isinstance(result, DeliveryError) else None,
     )
 
 

@@ -39,8 +39,8 @@ class LaneState:
     window: int | None = None  #: most under way at once until it is proven
     failures: int = 0  #: in a row
     open: bool = False  #: the breaker; only a success closes it
-    paused_until: datetime | None = None
-    pause_reason: str | None = None
+    rest_until: datetime | None = None
+    rest_reason: str | None = None
 
     @property
     def full(self) -> int:
@@ -49,7 +49,7 @@ class LaneState:
 
     def rests(self, now: datetime) -> bool:
         """Whether nothing is claimed from it now."""
-        return self.paused_until is not None and self.paused_until > now
+        return self.rest_until is not None and self.rest_until > now
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +91,22 @@ def after(state: LaneState, told: Told) -> LaneState:
 
 def rested(state: LaneState, until: datetime, reason: str | None) -> LaneState:
     """Return the lane at rest until then, or for longer if it rests longer already. It comes back gently."""
-    longer = state.paused_until is not None and state.paused_until >= until
+    longer = state.rest_until is not None and state.rest_until >= until
     if longer:
-        until, reason = state.paused_until or until, state.pause_reason
-    return replace(state, window=1, paused_until=until, pause_reason=reason)
+        until, reason = state.rest_until or until, state.rest_reason
+    return replace(state, window=1, rest_until=until, rest_reason=reason)
 
 
 def released(state: LaneState) -> LaneState:
     """Return the lane as it comes back when somebody ends its rest."""
-    return replace(state, window=1, paused_until=None, pause_reason=None)
+    return replace(state, window=1, rest_until=None, rest_reason=None)
 
 
 def beside(state: LaneState, sibling: LaneState) -> LaneState:
     """Return a lane as it stands after a lane with the same receiver came to rest."""
-    if sibling.paused_until is None:
+    if sibling.rest_until is None:
         return state
-    at_rest = rested(state, sibling.paused_until, sibling.pause_reason)
+    at_rest = rested(state, sibling.rest_until, sibling.rest_reason)
     if not sibling.open:
         return at_rest
     return replace(at_rest, open=True, failures=max(state.failures, sibling.failures))

@@ -345,10 +345,11 @@ class Settlement:
     detail: str | None = None  #: a sentence for the operator; no secret, no full address
     provider_code: str | None = None
     provider_id: str | None = None  #: Twilio sid, SMTP queue id
-    pause_lane_until: datetime | None = None
+    rest_lane_until: datetime | None = None
     disable_target: bool = False
     waited: bool = False  #: the refusal spoke of us or of the lane: the attempt counts for no retry
     lane_sign: LaneSign = LaneSign.NONE
+    lane_reason: str | None = None  #: what the answer says of the lane; `reason` is the notification's
     chance: float = 0.5  #: uniform in [0, 1)
 
 

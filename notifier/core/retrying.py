@@ -25,7 +25,7 @@ CEILINGS: dict[ChannelName, tuple[int, ...]] = {
     ChannelName.SMS: (10, 30, 120, 600, 1800, 3600),
 }
 MIN_DELAY = 1.0  #: seconds
-LANE_PAUSE = 30.0  #: seconds a lane rests after a lane-wide failure that names no time
+LANE_REST = 30.0  #: seconds a lane rests after a lane-wide failure that names no time
 FENCED = "fenced"  #: reason of a failure by which a session kept itself from sending
 LONGEST_RETRY_AFTER = 86_400.0  #: seconds; a receiver asking for more gets a try a day
 LOOK_UP_AFTER = timedelta(minutes=2)  #: SMS: wait for the status call-back before asking the provider
@@ -41,7 +41,7 @@ class Next:
     reason: str | None = None
     detail: str | None = None
     code: str | None = None
-    pause_lane_until: datetime | None = None
+    rest_lane_until: datetime | None = None
     disable_target: bool = False
     waited: bool = False  #: counts for no retry
 
@@ -96,15 +96,15 @@ def _again(
     ceilings, lane_wide = CEILINGS[channel], getattr(error, "lane_wide", False)
     waited = expires_at is not None and (lane_wide or error.reason == FENCED)  # without an end it could wait for ever
     asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_RETRY_AFTER)
-    pause = asked or LANE_PAUSE if lane_wide else 0.0
+    rest = asked or LANE_REST if lane_wide else 0.0
     # Whatever becomes of this message: the others of its lane must not go on calling.
-    paused_until = now + timedelta(seconds=pause) if lane_wide else None
+    rest_until = now + timedelta(seconds=rest) if lane_wide else None
     if tries > len(ceilings) and not waited:
-        return replace(_ended(error, NotificationStatus.FAILED, "gave_up"), pause_lane_until=paused_until)
-    delay = 0.0 if waited else chance * ceilings[tries - 1]  # the lane's pause is what a waiting row waits for
-    due = now + timedelta(seconds=max(MIN_DELAY, delay, asked, pause))
+        return replace(_ended(error, NotificationStatus.FAILED, "gave_up"), rest_lane_until=rest_until)
+    delay = 0.0 if waited else chance * ceilings[tries - 1]  # the lane's rest is what a waiting row waits for
+    due = now + timedelta(seconds=max(MIN_DELAY, delay, asked, rest))
     if expires_at is not None and due >= expires_at:
-        return replace(_ended(error, NotificationStatus.EXPIRED, "no_time_left"), pause_lane_until=paused_until)
+        return replace(_ended(error, NotificationStatus.EXPIRED, "no_time_left"), rest_lane_until=rest_until)
     return Next(
         _outcome(error),
         NotificationStatus.DUE,
@@ -112,7 +112,7 @@ def _again(
         error.reason,
         error.detail,
         error.code,
-        pause_lane_until=paused_until,
+        rest_lane_until=rest_until,
         waited=waited,
     )
 

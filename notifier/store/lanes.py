@@ -125,9 +125,9 @@ def _told(rows: Sequence[Row[Any]], settlements: Sequence[Settlement]) -> dict[L
         before = states.get(item.lane_id)
         if before is None:
             continue
-        told = Told(item.lane_sign, item.finished_at, item.reason, item.pause_lane_until, item.chance)
+        told = Told(item.lane_sign, item.finished_at, item.lane_reason, item.rest_lane_until, item.chance)
         states[item.lane_id] = now = after(before, told)
-        if now.paused_until != before.paused_until and now.paused_until is not None:
+        if now.rest_until != before.rest_until and now.rest_until is not None:
             for other in families[item.lane_id]:
                 if other != item.lane_id:
                     states[other] = beside(states[other], now)
@@ -140,8 +140,8 @@ def _state(row: Row[Any]) -> LaneState:
         window=row.in_flight_window,
         failures=row.failures,
         open=row.breaker == OPEN,
-        paused_until=row.paused_until,
-        pause_reason=row.pause_reason,
+        rest_until=row.paused_until,
+        rest_reason=row.pause_reason,
     )
 
 
@@ -151,8 +151,8 @@ def _values(lane: LaneId, state: LaneState) -> dict[str, Any]:
         "window": state.window,
         "failed": state.failures,
         "opened": OPEN if state.open else None,
-        "until": state.paused_until,
-        "why": state.pause_reason,
+        "until": state.rest_until,
+        "why": state.rest_reason,
     }
 
 

@@ -105,9 +105,9 @@ def test_failures_in_a_row_open_the_breaker_and_one_success_between_them_does_no
 def test_each_vain_probe_doubles_the_rest_up_to_ten_minutes() -> None:
     state, now, rests = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER), NOW, []
     for _ in range(8):
-        assert state.paused_until is not None and state.window == 1
-        rests.append((state.paused_until - now).total_seconds())
-        now = state.paused_until
+        assert state.rest_until is not None and state.window == 1
+        rests.append((state.rest_until - now).total_seconds())
+        now = state.rest_until
         state = run(state, TROUBLE, at=now)
     assert rests == [30, 60, 120, 240, 480, 600, 600, 600]
 
@@ -116,13 +116,13 @@ def test_each_vain_probe_doubles_the_rest_up_to_ten_minutes() -> None:
 def test_probes_of_lanes_that_failed_together_are_spread(chance: float, seconds: float) -> None:
     state = run(LaneState(), *[TROUBLE] * (OPENS_AFTER - 1))
     opened = after(state, told(TROUBLE, chance=chance))
-    assert opened.paused_until is not None
-    assert (opened.paused_until - NOW).total_seconds() == pytest.approx(seconds, abs=0.01)
+    assert opened.rest_until is not None
+    assert (opened.rest_until - NOW).total_seconds() == pytest.approx(seconds, abs=0.01)
 
 
 def test_a_success_after_the_rest_closes_the_breaker_and_the_lane_starts_gently() -> None:
     opened = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER)
-    assert run(opened, WELL, at=opened.paused_until or NOW) == LaneState(limit=20, window=2)
+    assert run(opened, WELL, at=opened.rest_until or NOW) == LaneState(limit=20, window=2)
 
 
 def test_what_was_begun_before_the_rest_neither_ends_nor_prolongs_it() -> None:
@@ -132,11 +132,11 @@ def test_what_was_begun_before_the_rest_neither_ends_nor_prolongs_it() -> None:
 
 def test_a_receiver_that_asks_for_more_time_gets_it_and_never_less() -> None:
     first = after(LaneState(limit=20), told(BUSY, rest_until=NOW + 60 * SECOND))
-    assert (first.paused_until, first.pause_reason, first.window) == (NOW + 60 * SECOND, "why", 1)
+    assert (first.rest_until, first.rest_reason, first.window) == (NOW + 60 * SECOND, "why", 1)
     shorter = after(first, Told(BUSY, NOW, "later", NOW + 30 * SECOND))
     assert shorter == first
     longer = after(first, Told(BUSY, NOW, "later", NOW + 90 * SECOND))
-    assert (longer.paused_until, longer.pause_reason) == (NOW + 90 * SECOND, "later")
+    assert (longer.rest_until, longer.rest_reason) == (NOW + 90 * SECOND, "later")
 
 
 def test_a_refusal_for_now_counts_as_no_failure() -> None:
@@ -147,7 +147,7 @@ def test_siblings_rest_as_long_and_keep_their_own_limit() -> None:
     opened = run(LaneState(limit=20), *[TROUBLE] * OPENS_AFTER)
     sibling = beside(LaneState(limit=7), opened)
     assert (sibling.open, sibling.window, sibling.limit) == (True, 1, 7)
-    assert sibling.paused_until == opened.paused_until
+    assert sibling.rest_until == opened.rest_until
     resting = rested(LaneState(limit=7), NOW + SECOND, "why")
     assert beside(LaneState(limit=7), resting) == resting
     assert beside(LaneState(limit=7), LaneState()) == LaneState(limit=7)
@@ -176,12 +176,12 @@ def test_whatever_happens_a_lane_keeps_its_bounds_and_comes_back(
         assert state.window is None or 1 <= state.window <= max(FULL_WINDOW, window or 0, limit or 0)
         if state.window is None:  # steady: nothing else may be wrong, or settling would never look at it again
             assert not state.open and state.failures == 0
-        if before.paused_until is not None and before.rests(now):
-            assert state.paused_until is not None and state.paused_until >= before.paused_until
+        if before.rest_until is not None and before.rests(now):
+            assert state.rest_until is not None and state.rest_until >= before.rest_until
         if state.open and not before.open:
-            assert state.paused_until is not None and state.paused_until <= now + LONGEST_REST * 1.25 * SECOND
-            assert state.paused_until >= now + FIRST_REST * 0.75 * SECOND
-    healthy = run(state, *[WELL] * 12, at=max(now, state.paused_until or now))
+            assert state.rest_until is not None and state.rest_until <= now + LONGEST_REST * 1.25 * SECOND
+            assert state.rest_until >= now + FIRST_REST * 0.75 * SECOND
+    healthy = run(state, *[WELL] * 12, at=max(now, state.rest_until or now))
     assert healthy == LaneState(limit=limit)
 
 

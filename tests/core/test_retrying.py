@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
-from notifier.core.retrying import CEILINGS, LANE_PAUSE, LOOK_UP_AFTER, after_error, after_success, seconds_asked
+from notifier.core.retrying import CEILINGS, LANE_REST, LOOK_UP_AFTER, after_error, after_success, seconds_asked
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -53,12 +53,12 @@ def test_retry_after_is_honoured_as_the_earliest_time() -> None:
     error = TemporaryFailure("rate_limited", code="429", retry_after=90, lane_wide=True)
     follows = after_error(error, CALLBACK, 1, None, NOW, 0.0)
     assert follows.due_at == NOW + timedelta(seconds=90)
-    assert follows.pause_lane_until == NOW + timedelta(seconds=90)
+    assert follows.rest_lane_until == NOW + timedelta(seconds=90)
 
 
 def test_a_lane_wide_failure_without_a_time_rests_the_lane_for_a_while() -> None:
     follows = after_error(TemporaryFailure("login", lane_wide=True), EMAIL, 1, None, NOW, 0.0)
-    assert follows.pause_lane_until == NOW + timedelta(seconds=LANE_PAUSE)
+    assert follows.rest_lane_until == NOW + timedelta(seconds=LANE_REST)
 
 
 @pytest.mark.parametrize("reason", ["rate_limited", "fenced"])
@@ -73,7 +73,7 @@ def test_a_refusal_that_speaks_of_the_lane_or_of_us_costs_no_try_however_often(r
 def test_what_waits_is_due_when_its_lane_is_and_not_on_the_ladder() -> None:
     error = TemporaryFailure("login", lane_wide=True)
     follows = after_error(error, EMAIL, 9, NOW + timedelta(days=1), NOW, 0.99)
-    assert follows.due_at == follows.pause_lane_until == NOW + timedelta(seconds=LANE_PAUSE)
+    assert follows.due_at == follows.rest_lane_until == NOW + timedelta(seconds=LANE_REST)
 
 
 def test_waiting_ends_with_the_life_of_the_message() -> None:
@@ -88,7 +88,7 @@ def test_the_lane_rests_also_when_the_message_that_was_refused_has_ended(life: t
     last = len(CEILINGS[CALLBACK]) + 1
     follows = after_error(error, CALLBACK, last, NOW + life if life else None, NOW, 0.5)
     assert follows.status is (NotificationStatus.EXPIRED if life else NotificationStatus.FAILED)
-    assert follows.pause_lane_until == NOW + timedelta(hours=1)
+    assert follows.rest_lane_until == NOW + timedelta(hours=1)
 
 
 def test_without_an_end_of_life_waiting_counts_as_trying() -> None:

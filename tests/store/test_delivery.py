@@ -310,13 +310,13 @@ def test_a_late_outcome_touches_its_own_attempt_only(store: SqlStore) -> None:
     assert (found.status, found.claimed_by) == ("claimed", "second")
 
 
-def test_a_lane_wide_failure_pauses_the_lane_with_its_reason(store: SqlStore) -> None:
+def test_a_lane_wide_failure_rests_the_lane_with_its_own_reason(store: SqlStore) -> None:
     fill(store, 2)
     [held] = claim(store, 1)
     attempt = begin(store, held)
     assert attempt
-    retry = again(held, attempt, NOW + SECOND)
-    settle(store, replace(retry, pause_lane_until=NOW + 30 * SECOND, reason="rate_limited", lane_sign=LaneSign.BUSY))
+    retry = replace(again(held, attempt, NOW + SECOND), lane_sign=LaneSign.BUSY, lane_reason="rate_limited")
+    settle(store, replace(retry, rest_lane_until=NOW + 30 * SECOND))
     assert claim(store, now=NOW + 29 * SECOND) == []
     assert len(claim(store, now=NOW + 30 * SECOND)) == 1
     assert row(store, lanes, held.lane_id).pause_reason == "rate_limited"

@@ -216,7 +216,7 @@ def test_a_refusal_for_now_rests_the_lanes_of_all_priorities_of_that_receiver_an
     prove(store)
     mine = [item for item in claims(store).rows if (item.tenant, item.lane.target) == (ACME, "erp")]
     busy = next(item for item in mine if item.lane.priority is Priority.NORMAL)
-    ends(store, [busy], LaneSign.BUSY, pause_lane_until=NOW + 60 * SECOND, reason="rate_limited")
+    ends(store, [busy], LaneSign.BUSY, rest_lane_until=NOW + 60 * SECOND, lane_reason="rate_limited")
     with store.engine.connect() as connection:
         rested = connection.execute(select(lanes).where(lanes.c.paused_until.is_not(None))).all()
     assert {(item.tenant, item.target, item.priority) for item in rested} == {
@@ -238,7 +238,7 @@ def test_rest_touches_no_waiting_row(store: SqlStore) -> None:
             return list(connection.execute(others).all())
 
     before = waiting()
-    ends(store, [one], LaneSign.BUSY, pause_lane_until=NOW + 60 * SECOND)
+    ends(store, [one], LaneSign.BUSY, rest_lane_until=NOW + 60 * SECOND)
     assert claims(store) == Claims((), contended=False)
     assert waiting() == before
 
@@ -246,7 +246,7 @@ def test_rest_touches_no_waiting_row(store: SqlStore) -> None:
 def test_a_rested_lane_comes_back_with_one_and_doubles_with_each_success(store: SqlStore) -> None:
     fill(store, 60, channel=CALLBACK, target="erp", in_flight_limit=20)
     prove(store)
-    ends(store, claims(store, 1).rows, LaneSign.BUSY, pause_lane_until=NOW + SECOND)
+    ends(store, claims(store, 1).rows, LaneSign.BUSY, rest_lane_until=NOW + SECOND)
     now, under_way = NOW + SECOND, []
     for _ in range(4):
         rows = claims(store, 100, now).rows
@@ -274,7 +274,7 @@ def test_an_attempt_that_was_told_to_wait_is_counted_apart(store: SqlStore) -> N
         now = NOW + waits * SECOND
         [held] = claims(store, 1, now).rows
         assert (held.tries, held.waits) == (waits, waits)
-        ends(store, [held], LaneSign.BUSY, at=now, pause_lane_until=now + SECOND, due_at=now + SECOND, waited=True)
+        ends(store, [held], LaneSign.BUSY, at=now, rest_lane_until=now + SECOND, due_at=now + SECOND, waited=True)
 
 
 # -- breaker ---------------------------------------------------------------------------------------------------------
@@ -284,10 +284,10 @@ def test_failures_in_a_row_rest_the_receiver_and_then_one_probe_goes_at_a_time(s
     fill(store, 60, channel=CALLBACK, target="erp", in_flight_limit=20)
     prove(store)
     rows = claims(store, 20).rows
-    ends(store, rows[:OPENS_AFTER], LaneSign.TROUBLE, reason="connect")
+    ends(store, rows[:OPENS_AFTER], LaneSign.TROUBLE, lane_reason="connect")
     found = lane(store, rows[0])
     assert (found.breaker, found.pause_reason, found.failures) == ("open", "breaker: connect", OPENS_AFTER)
-    ends(store, rows[OPENS_AFTER:], LaneSign.TROUBLE, reason="connect")
+    ends(store, rows[OPENS_AFTER:], LaneSign.TROUBLE, lane_reason="connect")
     assert lane(store, rows[0]) == found, "those under way when it opened say nothing new"
     assert claims(store, now=NOW + 29 * SECOND).rows == ()
     half_open = NOW + 30 * SECOND
