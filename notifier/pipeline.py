@@ -47,7 +47,6 @@ from notifier.core.orders import Order
 from notifier.core.policy import TenantPolicy
 from notifier.core.records import Swept, UnknownAttempt, WorkerSession
 from notifier.errors import DeliveryError, StoreError
-from notifier.heartbeat import DEAD_AFTER
 from notifier.planning import Planner
 from notifier.ports import Channel, Clock, Delivery, Hints, PolicySource, Receipt, Store, StoreCall, may_always_be_sent
 from notifier.preparing import Preparation
@@ -188,7 +187,7 @@ class Pipeline:
 
     def free_unheld(self, session: SessionId, held: Collection[NotificationId]) -> int:
         """Free what a living session claimed without knowing; returns how many."""
-        with self.store.write(CommitPoint.SESSION_END) as tx:
+        with self.store.write(CommitPoint.FREE_UNHELD) as tx:
             return tx.free_unheld(session, held, self.clock())
 
     def next_due_in(self) -> float | None:
@@ -247,15 +246,13 @@ class Pipeline:
         with self.store.read() as tx:
             return tx.sessions()
 
-    def sweep(self, dead: Sequence[WorkerSession] | None = None) -> Swept:
+    def sweep(self, dead: Sequence[WorkerSession]) -> Swept:
         """Free what dead sessions held, expire what is past its life.
 
-        Who watches the heartbeats names the dead (notifier.heartbeat); for others the time written in them decides.
+        Who watches the heartbeats names the dead (notifier.heartbeat).
         """
         now = self.clock()
         with self.store.write(CommitPoint.SWEEP) as tx:
-            if dead is None:
-                dead = [session for session in tx.sessions() if session.heartbeat_at < now - DEAD_AFTER]
             swept = tx.sweep(now, dead)
         return replace(swept, released=self._release_held(now))
 

@@ -67,6 +67,7 @@ class CommitPoint(StrEnum):
     SESSION_START = "session_start"
     HEARTBEAT = "heartbeat"
     SESSION_END = "session_end"  #: what a session held is due again
+    FREE_UNHELD = "free_unheld"  #: what a living session claimed without knowing is due again
     CLAIM = "claim"  #: due rows belong to a session
     ATTEMPT = "attempt"  #: attempt rows, just before the sends
     SETTLE = "settle"  #: outcomes, and what follows

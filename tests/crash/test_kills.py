@@ -92,6 +92,17 @@ def test_a_kill_at_the_settling_of_several_keeps_all_of_their_outcomes_or_none_p
     restart(deployment)
 
 
+@pytest.mark.parametrize("moment", Moment)
+def test_a_kill_while_rows_claimed_without_knowing_are_freed_leaves_all_of_them_claimed_or_none_p3(
+    deployment: Deployment, moment: Moment
+) -> None:
+    deployment.dies(Kill(CommitPoint.FREE_UNHELD, moment))
+    [stalled] = [line["session"] for line in deployment.journal.of("stalled")]
+    held = [row for row in deployment.rows()["notifications"] if row["claimed_by"] == stalled]
+    assert len(held) > 1 if moment is BEFORE else not held
+    restart(deployment)
+
+
 def test_killed_again_while_it_recovers_p1_to_p6(deployment: Deployment) -> None:
     """With rows claimed; again when the next process settles the first of them; once more when they are freed."""
     deployment.dies(Kill(CommitPoint.CLAIM, AFTER))

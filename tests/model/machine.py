@@ -22,6 +22,7 @@ from notifier.store import SqlStore
 from notifier.testing import alert, as_sent, envelope, order
 from tests.model import expected
 from tests.model.world import Worker, World
+from tests.pipeline.road import sweep
 
 NUMBERS = st.sampled_from(("1042", "1043"))
 WHO = st.integers(0, 1)  #: one of two workers, one of two people
@@ -158,7 +159,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        self.world.pipe.sweep()
+        sweep(self.world.pipe)
 
     @rule()
     def look_up(self) -> None:

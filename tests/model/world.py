@@ -24,7 +24,7 @@ from notifier.store.tables import attempts, decisions, events, links, notificati
 from notifier.testing import ACME, BASE_URL, LINK_KEYS, FakeSms
 from notifier.unit import CommitPoint
 from notifier.visits import Acted, Visit
-from tests.pipeline.road import Road
+from tests.pipeline.road import Road, sweep
 
 Row = Mapping[str, Any]
 
@@ -191,7 +191,7 @@ class World:
             worker = self.worker()
             while self.pipe.route():
                 pass
-            self.pipe.sweep()
+            sweep(self.pipe)
             self.note_doubts()
             self.road.look_up()
             self.claim(worker, 100)

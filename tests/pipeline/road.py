@@ -12,8 +12,9 @@ from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem
 from notifier.core.ids import AttemptId, EventId, SessionId, TenantId, new_id
 from notifier.core.model import ChannelName, Claimed, ClaimRequest, NewAttempt, Settlement
-from notifier.core.records import WorkerSession
+from notifier.core.records import Swept, WorkerSession
 from notifier.errors import DeliveryError
+from notifier.heartbeat import DEAD_AFTER
 from notifier.pipeline import Pipeline
 from notifier.ports import Receipt, Store
 from notifier.testing import ACME, FakeChannel, FakeClock, FakeHints, FakeSms, credential, furnish, pipeline
@@ -27,6 +28,11 @@ class AtOnce:
     async def __call__(self, call: Callable[[], Result]) -> Result:
         """Do it."""
         return call()
+
+
+def sweep(pipe: Pipeline) -> Swept:
+    """Sweep; by the pipeline's clock those are dead that have not beaten for long."""
+    return pipe.sweep([one for one in pipe.sessions() if one.heartbeat_at < pipe.clock() - DEAD_AFTER])
 
 
 def three_channels() -> dict[ChannelName, FakeChannel]:

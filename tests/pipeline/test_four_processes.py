@@ -19,6 +19,7 @@ from notifier.ports import Receipt
 from notifier.store import SqlStore
 from notifier.testing import ACME, BOREALIS, alert, credential, furnish, order, pipeline
 from tests.four import FOUR, at_once
+from tests.pipeline.road import sweep
 
 OBJECTS = 24  #: alerts and orders that all four processes write about
 OWN = 6  #: alerts of each process
@@ -46,7 +47,7 @@ def worker(number: int, url: str, time_: datetime) -> tuple[list[tuple[str, str]
     while unfinished(store) and time.monotonic() < end:
         pipe.beat_session(session)
         pipe.route()
-        pipe.sweep()
+        sweep(pipe)
         delivered += deliver(pipe, session)
     pipe.end_session(session)
     store.close()

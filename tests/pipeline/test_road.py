@@ -45,7 +45,7 @@ from notifier.testing import (
     templates_folder,
 )
 from notifier.unit import Writer
-from tests.pipeline.road import Road
+from tests.pipeline.road import Road, sweep
 
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
 PICTURE = {"guid": "6f0b6c1e-5d0e-4a53-9b59-2f1f1f7f3c11"}
@@ -497,7 +497,7 @@ def test_what_is_past_its_life_is_not_sent_and_says_so_p12(road: Road) -> None:
     road.route()
     road.later(minutes=45)  # the order's margin before its deadline
     road.deliver(EMAIL, SMS)
-    road.pipe.sweep()
+    sweep(road.pipe)
     told = road.story(answer.id)
     assert {told[who]["status"] for who in ("email owner", "sms owner", "email sales_rep")} == {"expired"}
     assert told["email owner"]["reason"] == "too_late"
@@ -538,7 +538,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_at_most_what_it_was_sending_p
     killed, road.session = road.session, SessionId(new_id())
     road.clock.advance(seconds=11)
     road.pipe.start_session(WorkerSession(road.session, "host", 2, road.clock(), road.clock()))
-    swept = road.pipe.sweep()
+    swept = sweep(road.pipe)
     assert (swept.dead_sessions, swept.freed, swept.unknown) == (1, 1, 1)
     road.deliver(EMAIL)
     assert {state["email owner"] for state in map(road.states, (a.id for a in answers))} == {"sent"}

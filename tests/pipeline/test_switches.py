@@ -10,7 +10,7 @@ from notifier.core.model import ClaimRequest
 from notifier.core.switches import Switch
 from notifier.store import switches as switches_module
 from notifier.testing import NOW, alert, order
-from tests.pipeline.road import Road
+from tests.pipeline.road import Road, sweep
 
 
 def turn_off(road: Road, **named: str) -> Switch:
@@ -32,9 +32,9 @@ def test_a_type_that_is_off_is_held_and_goes_out_by_the_sweep_after_it_is_on_aga
     switch = turn_off(road, kind="alert_opened")
     assert road.deliver() == 0
     assert set(road.states(answer.id).values()) == {"held"}
-    assert road.pipe.sweep().released == 0
+    assert sweep(road.pipe).released == 0
     turn_on(road, switch)
-    assert road.pipe.sweep().released == 2
+    assert sweep(road.pipe).released == 2
     assert road.deliver() == 2
     told = road.story(answer.id)
     assert {(row["status"], row["tries"], row["reason"]) for row in told.values()} == {("sent", 1, None)}
@@ -49,7 +49,7 @@ def test_one_sweep_releases_some_and_the_next_go_on(road: Road, monkeypatch: pyt
     while road.pipe.claim(request(road)).contended:
         pass
     turn_on(road, switch)
-    assert [road.pipe.sweep().released for _ in range(3)] == [6, 4, 0]
+    assert [sweep(road.pipe).released for _ in range(3)] == [6, 4, 0]
 
 
 def request(road: Road) -> ClaimRequest:
@@ -71,7 +71,7 @@ def test_what_was_stopped_too_long_expires_with_the_reason_p12(road: Road) -> No
     turn_off(road, kind="alert_opened")
     road.deliver()
     road.later(days=3)
-    assert road.pipe.sweep().released == 1
+    assert sweep(road.pipe).released == 1
     found = {row["channel"]: (row["status"], row["reason"]) for row in road.story(answer.id).values()}
     # Receivers of callbacks want old events too.
     assert found == {"email": ("expired", "switched_off"), "callback": ("held", "switched_off")}
