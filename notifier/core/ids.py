@@ -5,6 +5,7 @@ UUIDv7 (RFC 9562): sorts by creation time, so that indexes stay local. Kept as c
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NewType
 
 import uuid_utils
@@ -30,3 +31,9 @@ EndpointName = NewType("EndpointName", str)
 def new_id() -> str:
     """Return a fresh UUIDv7 as canonical text."""
     return str(uuid_utils.uuid7())
+
+
+def first_id(moment: datetime) -> str:
+    """A text that sorts just before every UUIDv7 made since that millisecond, and after those made before it."""
+    milliseconds = f"{int(moment.timestamp() * 1000):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}"

@@ -15,6 +15,7 @@ from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.model import ChannelName, Event, Message, NotificationStatus
 from notifier.core.records import QuarantineEntry, SubjectState
 from notifier.core.switches import SWITCHED_OFF, Switch, stopped_by
+from notifier.store.routing import about
 from notifier.store.rows import event_from, message_from
 from notifier.store.switches import SwitchReads
 from notifier.store.tables import (
@@ -157,8 +158,7 @@ class EventReads(SwitchReads):
     def told_of(self, tenant: TenantId, subject: str, kind: str) -> frozenset[tuple[ChannelName, str]]:
         """Whom notifications of that kind about that subject were made for, the suppressed ones left out."""
         query = select(notifications.c.channel, notifications.c.address).where(
-            notifications.c.tenant == tenant,
-            notifications.c.subject == subject,
+            about(tenant, subject),
             notifications.c.kind == kind,
             notifications.c.status.not_in(NOT_TOLD),
         )

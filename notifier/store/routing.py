@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, and_, exists, select
 
 from notifier.core.ids import EventId, LaneId, TenantId, new_id
 from notifier.core.lanes import NEW_WINDOW
@@ -75,8 +75,7 @@ class RoutingWrites(Base):
     ) -> int:
         """Cancel what is still due about a subject on these channels."""
         query = notifications.update().where(
-            notifications.c.tenant == tenant,
-            notifications.c.subject == subject,
+            about(tenant, subject),
             notifications.c.kind.in_(kinds),
             notifications.c.channel.in_([channel.value for channel in channels]),
             notifications.c.status.in_(WAITING),
@@ -185,6 +184,12 @@ class RoutingWrites(Base):
             for link in item.links
         ]
         self._insert(links, rows)
+
+
+def about(tenant: TenantId, subject: str) -> ColumnElement[bool]:
+    """Notifications of events about that object."""
+    of = select(events.c.id).where(events.c.tenant == tenant, events.c.subject == subject)
+    return and_(notifications.c.tenant == tenant, notifications.c.event_id.in_(of))
 
 
 def _lane_row(key: LaneKey) -> dict[str, str]:

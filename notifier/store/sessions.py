@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, and_, bindparam, select
 
 from notifier.core.ids import AttemptId, LaneId, NotificationId, SessionId, TenantId
 from notifier.core.model import AttemptOutcome, ChannelName, NotificationStatus
@@ -72,41 +72,49 @@ class SessionWrites(ReceiptWrites):
     def _free(self, whose: ColumnElement[bool], now: datetime) -> tuple[int, int]:
         table = notifications
         query = (
-            select(table.c.id, table.c.lane_id, table.c.channel, table.c.due_at, table.c.attempt_id)
+            select(table.c.id, table.c.lane_id, table.c.channel, table.c.due_at)
             .where(table.c.status == NotificationStatus.CLAIMED, whose)
             .order_by(table.c.id)
             .limit(SWEEP_ROWS)
         )
         rows = self.connection.execute(self.locked(query, skip=True)).all()
-        open_ = self._open_among([row.attempt_id for row in rows])
-        begun = [row for row in rows if row.attempt_id in open_]
-        untouched = [row for row in rows if row.attempt_id not in open_]
-        self._close_open([row.attempt_id for row in begun], now)
+        tries = self._open_among([row.id for row in rows])
+        begun = [row for row in rows if row.id in tries]
+        untouched = [row for row in rows if row.id not in tries]
+        self._close_open(list(tries.values()), now)
         again = [row for row in begun if row.channel != ChannelName.SMS]
         texts = [row for row in begun if row.channel == ChannelName.SMS]
-        self._become(untouched, NotificationStatus.DUE, None)
-        self._become(again, NotificationStatus.DUE, now)
-        self._become(texts, NotificationStatus.UNKNOWN, now + LOOK_UP_AFTER)
-        self.catch_up([AttemptId(row.attempt_id) for row in texts])
+        self._put_back(untouched)
+        self._given_up([(row.id, tries[row.id]) for row in again], NotificationStatus.DUE, now)
+        self._given_up([(row.id, tries[row.id]) for row in texts], NotificationStatus.UNKNOWN, now + LOOK_UP_AFTER)
+        self.catch_up([tries[row.id] for row in texts])
         due = [(LaneId(row.lane_id), row.due_at) for row in untouched] + [(LaneId(row.lane_id), now) for row in again]
         wake_lanes(self.connection, due)  # all at once: lanes are locked in sorted order
         return len(untouched), len(begun)
 
-    def _open_among(self, ids: Sequence[AttemptId | None]) -> set[str]:
-        """Asked when the rows are locked: a try that was begun while we looked for them counts as begun (P4)."""
-        found: set[str] = set()
+    def _open_among(self, ids: Sequence[str]) -> dict[str, AttemptId]:
+        """Notification → its open attempt. Asked when the rows are locked and their session is gone: none is begun
+        after that (P4)."""
+        found: dict[str, AttemptId] = {}
         for some in chunks(ids):
-            query = select(attempts.c.id).where(attempts.c.id.in_(some), attempts.c.outcome == AttemptOutcome.OPEN)
-            found.update(self.connection.execute(query).scalars())
+            query = select(attempts.c.notification_id, attempts.c.id)
+            query = query.where(attempts.c.notification_id.in_(some), attempts.c.outcome == AttemptOutcome.OPEN)
+            found.update((row.notification_id, AttemptId(row.id)) for row in self.connection.execute(query))
         return found
 
-    def _become(self, rows: Sequence[Any], status: NotificationStatus, due: datetime | None) -> None:
+    def _put_back(self, rows: Sequence[Any]) -> None:
+        """Nothing was begun: as it was."""
         for some in chunks(rows):
-            values: dict[str, Any] = {"status": status, "claimed_by": None}
-            if due is not None:  # the try that was begun came to nothing we know
-                values |= {"due_at": due, "last_outcome": AttemptOutcome.UNKNOWN, "reason": LOST}
-            ids = [row.id for row in some]
-            self.connection.execute(notifications.update().where(notifications.c.id.in_(ids)).values(values))
+            query = notifications.update().where(notifications.c.id.in_([row.id for row in some]))
+            self.connection.execute(query.values(status=NotificationStatus.DUE, claimed_by=None))
+
+    def _given_up(self, begun: Sequence[tuple[str, AttemptId]], status: NotificationStatus, due: datetime) -> None:
+        """The try that was begun came to nothing we know."""
+        values = {"status": status, "due_at": due, "last_outcome": AttemptOutcome.UNKNOWN, "reason": LOST}
+        query = notifications.update().where(notifications.c.id == bindparam("row")).values(values)
+        query = query.values(claimed_by=None, attempt_id=bindparam("try"), tries=notifications.c.tries + 1)
+        if begun:
+            self.connection.execute(query, [{"row": row, "try": attempt} for row, attempt in begun])
 
     def _close_open(self, ids: Sequence[AttemptId], now: datetime) -> None:
         for some in chunks(ids):

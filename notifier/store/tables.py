@@ -255,18 +255,16 @@ notifications = Table(
     Column("tries", Integer, nullable=False, server_default="0"),
     Column("waits", Integer, nullable=False, server_default="0"),  # tries that count for no retry
     Column("claimed_by", Id()),
-    Column("attempt_id", Id()),  # the current try
+    Column("attempt_id", Id()),  # the last try that ended, or was given up
     Column("last_outcome", Word()),
     UniqueConstraint("tenant", "event_id", "channel", "address", "purpose"),  # promise P2
 )
 Index("ix_notifications_due", notifications.c.lane_id, notifications.c.due_at, **_only("status = 'due'"))
-Index("ix_notifications_claimed", notifications.c.claimed_by, **_only("status = 'claimed'"))
 Index("ix_notifications_in_flight", notifications.c.lane_id, **_only("status = 'claimed'"))
 Index("ix_notifications_unknown", notifications.c.due_at, **_only("status = 'unknown'"))
 Index("ix_notifications_expiry", notifications.c.expires_at, **_only("status = 'due' AND expires_at IS NOT NULL"))
 Index("ix_notifications_held", notifications.c.kind, notifications.c.lane_id, **_only("status = 'held'"))
 Index("ix_notifications_held_expiry", notifications.c.expires_at, **_only("status = 'held'"))
-Index("ix_notifications_subject", notifications.c.tenant, notifications.c.subject, notifications.c.kind)
 
 notification_events = Table(
     "notification_events",  # a digest has several events
@@ -306,7 +304,7 @@ attempts = Table(
     metadata,
     Column("id", Id(), primary_key=True),
     _tenant(),
-    Column("notification_id", Id(), ForeignKey("notifications.id"), nullable=False),
+    Column("notification_id", Id(), nullable=False),  # written beside a claimed row only: a key would look again
     Column("session", Id(), nullable=False),
     Column("number", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
@@ -320,8 +318,6 @@ attempts = Table(
     Column("reported_at", UtcTime),  # when the provider's last status came
     UniqueConstraint("notification_id", "number"),
 )
-Index("ix_attempts_open", attempts.c.session, **_only("outcome = 'open'"))
-Index("ix_attempts_finished", attempts.c.finished_at)
 
 # -- links, orders, decisions ----------------------------------------------------------------------------------------
 

@@ -217,10 +217,12 @@ def _overtaken(row: dict[str, Any], rows: Rows) -> bool:
 
 def _attempts(rows: Rows, _: Journal) -> Broken:
     """Open attempts belong to rows that are held, and there are no more of a session than it has slots."""
-    held = {row["attempt_id"] for row in rows["notifications"] if row["status"] == "claimed"}
+    held = {(row["id"], row["claimed_by"]) for row in rows["notifications"] if row["status"] == "claimed"}
     open_ = [row for row in rows["attempts"] if row["outcome"] == "open"]
     yield from (
-        f"P4: the attempt {row['id']} is open and its row is not held" for row in open_ if row["id"] not in held
+        f"P4: the attempt {row['id']} is open and its session does not hold its row"
+        for row in open_
+        if (row["notification_id"], row["session"]) not in held
     )
     per_session = Counter(row["session"] for row in open_)
     yield from (f"P4: a session left {count} attempts open" for count in per_session.values() if count > SLOTS)

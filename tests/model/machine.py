@@ -276,7 +276,8 @@ class Machine(RuleBasedStateMachine):
             begun = [one for one in tries if one["outcome"] == "open"]
             assert len(begun) <= 1
             for one in begun:  # it belongs to the one session that holds the row
-                assert (row["status"], row["attempt_id"], row["claimed_by"]) == ("claimed", one["id"], one["session"])
+                assert (row["status"], row["claimed_by"]) == ("claimed", one["session"])
+                assert row["tries"] == one["number"] - 1, "an open try has not ended"
             assert (row["claimed_by"] is not None) == (row["status"] == "claimed")
 
     @invariant()
