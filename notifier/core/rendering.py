@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,6 @@ PARTS: dict[ChannelName, dict[str, str]] = {
 CAPS = {"subject": 200, "html": 100_000, "text": 50_000, "payload": 1_000_000}  #: characters
 STYLE = "email/_style.css"
 MASKED_NUMBER = "##"
-_BLANK_LINES = re.compile(r"\n{3,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +166,15 @@ def _finished(channel: ChannelName, part: str, text: str) -> str:
     if part == "subject":
         return _capped(part, " ".join(text.split()))
     if part == "text":
-        text = "\n".join(line.rstrip() for line in text.splitlines())
-        return _capped(part, _BLANK_LINES.sub("\n\n", text).strip() + "\n")
+        return _capped(part, _paragraphs(text))
     return _capped(part, text)
+
+
+def _paragraphs(text: str) -> str:
+    """No spaces at the ends of lines, one empty line at most between others, a line's end at the end."""
+    lines = list(map(str.rstrip, text.splitlines()))
+    kept = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
+    return "\n".join(kept).strip() + "\n"
 
 
 def _capped(part: str, text: str) -> str:

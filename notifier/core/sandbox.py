@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jinja2 import (
     BaseLoader,
@@ -28,7 +28,11 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
+from markupsafe import Markup, _escape_inner, escape  # type: ignore[attr-defined]
+
+from notifier.core.template_code import MessageCode
+
+escaped: Callable[[str], str] = _escape_inner  #: what escape() does to a text; it makes a Markup of the answer too
 
 MOST_SOURCE = 100_000  #: characters of a template file
 MOST_PRINTED = 1_500_000  #: characters that one rendering prints, macros counted again at each level
@@ -68,24 +72,23 @@ class _Spent:
         self.steps = 0
         self.printed = 0
 
-    def step(self) -> None:
-        self.steps += 1
+    def refuse(self) -> NoReturn:
+        """Say which limit was passed."""
         if self.steps > MOST_STEPS:
             raise SecurityError(f"more than {MOST_STEPS:,} runs of loops, macros and files")
-
-    def print(self, length: int) -> None:
-        self.printed += length
-        if self.printed > MOST_PRINTED:
-            raise SecurityError(f"more than {MOST_PRINTED:,} characters printed")
+        raise SecurityError(f"more than {MOST_PRINTED:,} characters printed")
 
 
 _spent: ContextVar[_Spent | None] = ContextVar("spent", default=None)
 
 
-def _count(length: int) -> None:
+def _count(length: int, steps: int = 0) -> None:
     spent = _spent.get()
     if spent is not None:
-        spent.print(length)
+        spent.steps += steps
+        spent.printed += length
+        if spent.printed > MOST_PRINTED or spent.steps > MOST_STEPS:
+            spent.refuse()
 
 
 # Both filters take the context only so that Jinja does not work them out while compiling, where nothing is counted.
@@ -94,10 +97,7 @@ def _count(length: int) -> None:
 @pass_context
 def _spend(_: Context, length: int) -> str:
     """Count one run of a body, and the fixed text in it."""
-    spent = _spent.get()
-    if spent is not None:
-        spent.step()
-        spent.print(length)
+    _count(length, steps=1)
     return ""
 
 
@@ -110,8 +110,40 @@ def _tojson(context: Context, value: Any) -> Markup:
     return text
 
 
+# Both run for every value of every message, and so count for themselves: a call of _count costs as much as the rest.
+
+
+def _shown_in_html(value: Any) -> str:
+    """Return what a template prints of a value; a macro's output is text of the template already."""
+    kind = type(value)
+    if kind is str or kind is Markup:
+        spent = _spent.get()
+        if spent is not None:
+            spent.printed += len(value)
+            if spent.printed > MOST_PRINTED:
+                spent.refuse()
+        return escaped(value) if kind is str else value
+    return str(value) if kind is int else escape(_printable(value))
+
+
+def _shown_in_text(value: Any) -> str:
+    """The same, where nothing is escaped."""
+    if type(value) is str or type(value) is Markup:
+        spent = _spent.get()
+        if spent is not None:
+            spent.printed += len(value)
+            if spent.printed > MOST_PRINTED:
+                spent.refuse()
+        return value
+    return str(value) if type(value) is int else str(_printable(value))
+
+
 class RestrictedEnvironment(ImmutableSandboxedEnvironment):
     """Refuses while compiling what no message needs, and counts while rendering."""
+
+    code_generator_class = MessageCode
+    shown_in_html = staticmethod(_shown_in_html)
+    shown_in_text = staticmethod(_shown_in_text)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         if len(source) > MOST_SOURCE:
@@ -138,11 +170,15 @@ class RestrictedEnvironment(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=argument)
         return self.unsafe_undefined(obj, str(argument))
 
-    def is_safe_callable(self, obj: Any) -> bool:
-        """Macros only. Jinja's own refusal would quote the value, which may be a live link (P10)."""
-        if not isinstance(obj, (Macro, StrictUndefined)):  # calling what is undefined raises its own error
-            raise SecurityError(f"a template calls a {type(obj).__name__}: only macros can be called")
-        return True
+    def call(self, context: Context, called: Any, /, *args: Any, **named: Any) -> Any:
+        """Call a macro, and nothing else. Jinja's own refusal would quote the value, which may be a live link (P10)."""
+        if isinstance(called, StrictUndefined):  # calling what is undefined raises its own error
+            return called()
+        if type(called) is not Macro:
+            raise SecurityError(f"a template calls a {type(called).__name__}: only macros can be called")
+        named.pop("_block_vars", None)  # Jinja's own, for functions that take the context
+        named.pop("_loop_vars", None)
+        return called(context.eval_ctx, *args, **named)
 
 
 class FolderLoader(BaseLoader):

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jinja2 import DictLoader, TemplateError, TemplateNotFound
+from jinja2 import DictLoader, Environment, StrictUndefined, TemplateError, TemplateNotFound
 from jinja2.exceptions import SecurityError
+from markupsafe import escape
 
-from notifier.core.sandbox import MOST_PRINTED, MOST_SOURCE, FolderLoader, environment, printed
+from notifier.core.sandbox import DEEPEST_LOOP, MOST_PRINTED, MOST_SOURCE, FolderLoader, environment, printed
 
 CONTEXT: dict[str, Any] = {
     "store": "Main St",
@@ -59,6 +60,53 @@ def test_json_files_print_values_by_tojson_only() -> None:
     assert json.loads(show('{"a": {{ bad|tojson }}}', "t.json")) == {"a": CONTEXT["bad"]}
     with pytest.raises(TemplateError, match="tojson"):
         show('{"a": "{{ bad }}"}', "t.json")
+
+
+# -- what they print is what Jinja prints ----------------------------------------------------------------------
+
+VALUES: tuple[str, ...] = ("store", "bad", "count", "nested.name", "nested['items']", "bad|upper", "items|length")
+VALUES += ("m(bad)", "m(nested.name)", "loop.index", "item.name", "'<'", "set_here", "item", "missing", "nested.no")
+AROUND = (
+    "{% if store %}…{% endif %}",
+    "{% if nested.no is defined %}!{% elif bad in long or not count %}?{% else %}…{% endif %}",
+    "{% for item in items %}{% if loop.first %}…{% endif %}{% endfor %}",
+    "{% for item in items %}…{% endfor %}",
+    "{% set set_here %}…{% endset %}",
+    "{% call n() %}…{% endcall %}",
+    "{% block b %}…{% endblock %}",
+)
+PIECES = st.recursive(
+    st.just("<b>") | st.sampled_from(VALUES).map(lambda value: f"{{{{ {value} }}}}"),
+    lambda inner: (
+        st.tuples(inner, inner).map("".join)
+        | st.tuples(st.sampled_from(AROUND), inner).map(lambda both: both[0].replace("…", both[1]))
+    ),
+    max_leaves=6,
+).filter(lambda body: body.count("{% for") <= DEEPEST_LOOP)
+
+
+def printed_or_refused(made: Environment, name: str) -> str:
+    """What comes out, or the kind of error."""
+    try:
+        return made.get_template(name).render(CONTEXT)
+    except TemplateError as error:
+        return type(error).__name__
+
+
+@given(PIECES, st.sampled_from(["t.html", "t.txt"]))
+def test_what_is_allowed_prints_what_jinja_prints(body: str, name: str) -> None:
+    macros = "{% macro m(x) %}<i>{{ x }}</i>{% endmacro %}{% macro n() %}{{ caller() }}{% endmacro %}"
+    files = DictLoader({name: f"{{% from 'm{name}' import m, n %}}{body}", f"m{name}": macros})
+    usual = Environment(loader=files, undefined=StrictUndefined, autoescape=name.endswith(".html"))
+    ours, theirs = (printed_or_refused(made, name) for made in (environment(files), usual))
+    assert ours in (theirs, "SecurityError")  # a list, a dict or a truth is not printed
+
+
+@given(st.text() | st.integers() | st.floats())
+def test_a_value_is_escaped_as_markupsafe_does_it(value: str | float) -> None:
+    made = environment(DictLoader({"t.html": "{{ value }}", "t.txt": "{{ value }}"}))
+    assert printed(made, "t.html", {"value": value}) == str(escape(value))
+    assert printed(made, "t.txt", {"value": value}) == str(value)
 
 
 # -- what they cannot ----------------------------------------------------------------------------------------
