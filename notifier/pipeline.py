@@ -30,7 +30,7 @@ from notifier.core import acceptance, order_flow, retrying
 from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem, RecordAdapter, read
 from notifier.core.ids import AttemptId, EventId, NotificationId, SessionId, new_id
-from notifier.core.lanes import sign_of
+from notifier.core.lanes import LaneChange, sign_of
 from notifier.core.limits import Demand, Limits
 from notifier.core.model import (
     AttemptOutcome,
@@ -233,7 +233,9 @@ class Pipeline:
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Save outcomes in bulk."""
         with self.store.write(CommitPoint.SETTLE) as tx:
-            tx.settle(settlements)
+            changes = tx.settle(settlements)
+        for change in changes:
+            _log_lanes(change)
 
     def refresh(self) -> None:
         """Follow the configuration's version number."""
@@ -359,6 +361,16 @@ def _log_outcome(claimed: Claimed, attempt_id: AttemptId, follows: retrying.Next
         status=follows.status.value,
         reason=follows.reason,
     )
+
+
+def _log_lanes(change: LaneChange) -> None:
+    state = change.state
+    facts = {name: getattr(change, name) for name in ("tenant", "channel", "target", "priorities")}
+    if state.rest_until is not None:
+        why = {"reason": state.rest_reason, "breaker_open": state.open, "failures": state.failures}
+        log.warning("lanes rest", action="lane_rests", **facts, until=state.rest_until.isoformat(), **why)
+    else:
+        log.info("lanes are back from their rest", action="lane_back", **facts)
 
 
 def _chunks(items: Sequence[acceptance.Numbered], size: int) -> Iterator[Sequence[acceptance.Numbered]]:

@@ -25,6 +25,7 @@ from notifier.core.ids import (
     SessionId,
     TenantId,
 )
+from notifier.core.lanes import Lane, LaneChange, LaneState
 from notifier.core.limits import LimitKey, Limits
 from notifier.core.model import (
     ChannelName,
@@ -43,7 +44,9 @@ from notifier.core.orders import Decision, NumberState, Order
 from notifier.core.records import (
     ApiKey,
     AuditEntry,
+    LaneCounts,
     LaneStats,
+    LaneView,
     LinkRow,
     QuarantineEntry,
     SubjectState,
@@ -148,6 +151,9 @@ class EventReader(Protocol):
     def timeline(self, tenant: TenantId, event_id: EventId) -> list[Mapping[str, Any]]:
         """Notifications of an event with attempts, statuses, reasons."""
 
+    def lanes_waited_for(self, tenant: TenantId, event_id: EventId) -> Mapping[NotificationId, LaneState]:
+        """Of an event's notifications that wait, how their lanes are."""
+
     def notification(self, tenant: TenantId, notification_id: NotificationId) -> Mapping[str, Any] | None: ...
     def quarantined(self, tenant: TenantId, entry_id: str) -> QuarantineEntry | None: ...
 
@@ -162,6 +168,12 @@ class AdminReader(Protocol):
     def api_key(self, secret_hash: str) -> ApiKey | None: ...
     def api_keys(self, tenant: TenantId | None = None) -> list[ApiKey]: ...
     def lane_stats(self, now: datetime) -> list[LaneStats]: ...
+    def lane_views(self, now: datetime, tenant: TenantId | None, limit: int) -> list[LaneView]:
+        """Lanes, those that rest or have an open breaker first; of one tenant or of all."""
+
+    def lane_counts(self, now: datetime, tenant: TenantId | None = None) -> list[LaneCounts]:
+        """By channel, how many lanes there are, rest, have an open breaker; of one tenant or of all."""
+
     def latencies(self, since: datetime) -> list[tuple[ChannelName, str, float]]:
         """(channel, priority, seconds from acceptance to hand-over) of first tries that succeeded since."""
 
@@ -176,7 +188,7 @@ class AdminReader(Protocol):
         """When the first of them was received; None = nothing waits."""
 
     def next_due(self, now: datetime) -> datetime | None:
-        """When after now the next lane wakes up, because rows become due or its pause ends; None = none will."""
+        """When after now the next lane wakes up, because rows become due or its rest ends; None = none will."""
 
     def switches(self) -> list[Switch]:
         """Everything that is off, the oldest first."""
@@ -264,9 +276,9 @@ class DeliveryWriter(Protocol):
     def save_attempts(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]:
         """Commit attempt rows for notifications still claimed by the session; returns those that may be sent."""
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> list[LaneChange]:
         """Close attempts and move notifications, in bulk. A late outcome updates its own attempt, never a notification
-        that has moved on."""
+        that has moved on. Returns the lanes that came to rest by that, or are back."""
 
     def sweep(self, now: datetime, dead: Sequence[WorkerSession]) -> Swept:
         """Bury these sessions unless they have beaten since, free the rows of buried ones, expire what is past its
@@ -278,7 +290,6 @@ class DeliveryWriter(Protocol):
     def release_held(self, now: datetime) -> int:
         """End held rows past their life and make due those that nothing stops any more, some of them; how many."""
 
-    def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None: ...
     def limit_lanes(self, limits: Mapping[tuple[TenantId, str], int]) -> None:
         """Callbacks to an endpoint (tenant, name): so many may be under way at once, in each of its lanes."""
 
@@ -328,6 +339,10 @@ class AdminWriter(Protocol):
     def start_gently(self, switch: Switch, after: LaneId | None) -> LaneId | None:
         """Before it is on again: lanes it stopped begin with one delivery under way. Some at a time, by id; returns
         the last one changed, None when none is left."""
+
+    def release_lanes(self, tenant: TenantId, channel: ChannelName, target: str | None, now: datetime) -> list[Lane]:
+        """End the rest of a receiver's lanes (None: of every receiver), some of them; they come back gently. Returns
+        them as they rested; none when none is left."""
 
     def switch_on(self, switch_id: str) -> bool:
         """Turn it on again; False when no such switch is off."""

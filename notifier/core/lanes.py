@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from notifier.core.ids import LaneId, TenantId
-from notifier.core.model import ChannelName, LaneSign
+from notifier.core.model import ChannelName, LaneKey, LaneSign, Priority
 from notifier.errors import DeliveryError
 
 NEW_WINDOW = 5  #: under way at once in a lane that never had a success, or none for PROVEN_FOR
@@ -29,6 +30,16 @@ LONGEST_REST = 600.0  #: seconds
 TROUBLES = frozenset(
     ("bad_answer", "connect", "connect_timeout", "cut", "dns", "gateway", "network", "overloaded", "timeout", "tls")
 )
+
+
+class Condition(StrEnum):
+    """How a lane is at a moment, in the operator's words; the worst first."""
+
+    OPEN = "breaker open"  #: rests, since its receiver is in trouble
+    RESTS = "rests"  #: since its receiver asked for that
+    PROBES = "probes"  #: its breaker is open and its rest is over: one delivery at a time, until a success
+    PROVES = "proves itself"  #: has a window
+    STEADY = "steady"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,38 @@ class LaneState:
     def rests(self, now: datetime) -> bool:
         """Whether nothing is claimed from it now."""
         return self.rest_until is not None and self.rest_until > now
+
+    def condition(self, now: datetime) -> Condition:
+        """How it is now."""
+        if self.rests(now):
+            return Condition.OPEN if self.open else Condition.RESTS
+        if self.open:
+            return Condition.PROBES
+        return Condition.STEADY if self.window is None else Condition.PROVES
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane's row."""
+
+    key: LaneKey
+    state: LaneState
+
+
+@dataclass(frozen=True, slots=True)
+class LaneChange:
+    """Lanes of one receiver came to rest together, or are back from their rest: told once, whatever it was about."""
+
+    tenant: TenantId
+    channel: ChannelName
+    target: str
+    priorities: tuple[Priority, ...]
+    state: LaneState  #: of the first of them, now
+
+    @property
+    def rests(self) -> bool:
+        """Whether they rest; else they are back."""
+        return self.state.rest_until is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +153,13 @@ def beside(state: LaneState, sibling: LaneState) -> LaneState:
     if not sibling.open:
         return at_rest
     return replace(at_rest, open=True, failures=max(state.failures, sibling.failures))
+
+
+def turned(before: LaneState, now: LaneState, at: datetime) -> bool:
+    """Whether an answer brought the lane to rest or back. One that only makes its rest longer is nothing new."""
+    if now.rests(at):
+        return not before.rests(at)
+    return (before.open or before.rest_until is not None) and not now.open and now.rest_until is None
 
 
 def _grown(state: LaneState) -> LaneState:

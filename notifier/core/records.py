@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from notifier.core.ids import AttemptId, EventId, LinkId, NotificationId, RecipientId, RecipientKey, SessionId, TenantId
+from notifier.core.lanes import Lane
 from notifier.core.model import ChannelName, Message
 
 
@@ -135,3 +136,22 @@ class LaneStats:
     failed: int
     unknown: int
     held: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """A lane with what is under way and what waits in it."""
+
+    lane: Lane
+    under_way: int
+    due: int  #: waiting to be sent now
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCounts:
+    """How the lanes of a channel are, in numbers."""
+
+    channel: ChannelName
+    lanes: int
+    resting: int  #: nothing is claimed from them now, whatever the reason
+    open: int  #: their breaker is open, be it that they rest or that they probe

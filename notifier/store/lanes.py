@@ -25,8 +25,19 @@ from sqlalchemy import (
 )
 
 from notifier.core.ids import LaneId, TenantId
-from notifier.core.lanes import NEW_WINDOW, PROVEN_FOR, LaneState, Told, after, beside, released, rested
-from notifier.core.model import ChannelName, LaneSign, NotificationStatus, Settlement
+from notifier.core.lanes import (
+    NEW_WINDOW,
+    PROVEN_FOR,
+    Lane,
+    LaneChange,
+    LaneState,
+    Told,
+    after,
+    beside,
+    released,
+    turned,
+)
+from notifier.core.model import ChannelName, LaneKey, LaneSign, NotificationStatus, Priority, Settlement
 from notifier.store.base import Base
 from notifier.store.bulk import Bulk
 from notifier.store.tables import lanes, notifications
@@ -36,13 +47,16 @@ from notifier.store.types import Id, UtcTime, Word
 DUE = literal_column(f"'{NotificationStatus.DUE}'", Word())
 OPEN = "open"  #: `breaker` of a lane whose receiver is in trouble
 SPEAK = (LaneSign.BUSY, LaneSign.TROUBLE)  #: change a steady lane
+MOST_RELEASED = 400  #: lanes released by one transaction
 
 
 class LaneWrites(Base):
     """What becomes of lanes."""
 
-    def move_lanes(self, settlements: Sequence[Settlement]) -> None:
+    def move_lanes(self, settlements: Sequence[Settlement]) -> list[LaneChange]:
         """Wake lanes for rows that are due again; change those whose receivers told something new.
+
+        Returns those that came to rest or are back.
 
         A steady lane with nothing but successes is left as it is: that costs this one look at the batch's lanes.
         """
@@ -52,13 +66,22 @@ class LaneWrites(Base):
         speak = {item.lane_id for item in settlements if item.lane_sign in SPEAK}
         rows = self._lock_moving({item.lane_id for item in settlements}, {lane for lane, _ in due} | speak, speak)
         wake_lanes(self.connection, due)
-        self._save_states(rows, _told(rows, settlements))
-
-    def pause_lane(self, lane: LaneId, until: datetime | None, reason: str | None) -> None:
-        """Nothing is claimed from the lane until then; None ends the pause, and the lane comes back gently."""
-        rows = self.connection.execute(self.locked(select(lanes).where(lanes.c.id == lane))).all()
-        states = {row.id: rested(_state(row), until, reason) if until else released(_state(row)) for row in rows}
+        states, changed = _told(rows, settlements)
         self._save_states(rows, states)
+        return changed
+
+    def release_lanes(self, tenant: TenantId, channel: ChannelName, target: str | None, now: datetime) -> list[Lane]:
+        """End the rest of a receiver's lanes (None: of every receiver), some of them; they come back gently.
+
+        Returns them as they rested; none when none is left.
+        """
+        mine = (lanes.c.tenant == tenant, lanes.c.channel == channel.value, lanes.c.paused_until > now)
+        query = select(lanes).where(*mine).order_by(lanes.c.id).limit(MOST_RELEASED)
+        if target is not None:
+            query = query.where(lanes.c.target == target)
+        rows = self.connection.execute(self.locked(query)).all()
+        self._save_states(rows, {LaneId(row.id): released(state_of(row)) for row in rows})
+        return [lane_from(row) for row in rows]
 
     def limit_lanes(self, limits: Mapping[tuple[TenantId, str], int]) -> None:
         """Lanes of these endpoints may have so many under way from now on."""
@@ -84,7 +107,7 @@ class LaneWrites(Base):
         return self.connection.execute(self.locked(select(lanes).where(mine).order_by(lanes.c.id))).all()
 
     def _save_states(self, rows: Sequence[Row[Any]], states: Mapping[LaneId, LaneState]) -> None:
-        changed = [_values(row.id, states[row.id]) for row in rows if states[row.id] != _state(row)]
+        changed = [_values(row.id, states[row.id]) for row in rows if states[row.id] != state_of(row)]
         _SAVE.execute(self.connection, changed)
 
 
@@ -115,8 +138,12 @@ def _earliest(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
     return select(func.min(notifications.c.due_at)).where(mine).correlate_except(notifications).scalar_subquery()
 
 
-def _told(rows: Sequence[Row[Any]], settlements: Sequence[Settlement]) -> dict[LaneId, LaneState]:
-    states = {LaneId(row.id): _state(row) for row in rows}
+def _told(
+    rows: Sequence[Row[Any]], settlements: Sequence[Settlement]
+) -> tuple[Mapping[LaneId, LaneState], list[LaneChange]]:
+    """The states after these answers, and what people should hear of that."""
+    states = {LaneId(row.id): state_of(row) for row in rows}
+    news: dict[LaneId, LaneState] = {}
     siblings: dict[tuple[str, str, str], list[LaneId]] = {}
     for row in rows:
         siblings.setdefault((row.tenant, row.channel, row.target), []).append(LaneId(row.id))
@@ -126,15 +153,42 @@ def _told(rows: Sequence[Row[Any]], settlements: Sequence[Settlement]) -> dict[L
         if before is None:
             continue
         told = Told(item.lane_sign, item.finished_at, item.lane_reason, item.rest_lane_until, item.chance)
-        states[item.lane_id] = now = after(before, told)
+        now = after(before, told)
+        moved = {item.lane_id: now}
         if now.rest_until != before.rest_until and now.rest_until is not None:
-            for other in families[item.lane_id]:
-                if other != item.lane_id:
-                    states[other] = beside(states[other], now)
-    return states
+            others = (lane for lane in families[item.lane_id] if lane != item.lane_id)
+            moved |= {other: beside(states[other], now) for other in others}
+        news |= {lane: state for lane, state in moved.items() if turned(states[lane], state, item.finished_at)}
+        states |= moved
+    return states, _changes(rows, news)
 
 
-def _state(row: Row[Any]) -> LaneState:
+def _changes(rows: Sequence[Row[Any]], news: Mapping[LaneId, LaneState]) -> list[LaneChange]:
+    """Together for a receiver: one word for its priorities."""
+    groups: dict[tuple[str, str, str, bool], list[Row[Any]]] = {}
+    for row in rows:
+        if state := news.get(LaneId(row.id)):
+            groups.setdefault((row.tenant, row.channel, row.target, state.rest_until is None), []).append(row)
+    return [
+        LaneChange(
+            TenantId(tenant),
+            ChannelName(channel),
+            target,
+            tuple(sorted(Priority(row.priority) for row in together)),
+            news[LaneId(together[0].id)],
+        )
+        for (tenant, channel, target, _), together in groups.items()
+    ]
+
+
+def lane_from(row: Row[Any]) -> Lane:
+    """A lane's row."""
+    key = LaneKey(TenantId(row.tenant), ChannelName(row.channel), Priority(row.priority), row.target)
+    return Lane(key, state_of(row))
+
+
+def state_of(row: Row[Any]) -> LaneState:
+    """What a lane's row says of it; the columns have the older word for rest."""
     return LaneState(
         limit=row.in_flight_limit,
         window=row.in_flight_window,

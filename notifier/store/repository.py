@@ -12,6 +12,7 @@ from notifier.store.claiming import ClaimWrites
 from notifier.store.delivery import DeliveryWrites
 from notifier.store.directory import DirectoryReads, DirectoryWrites
 from notifier.store.intake import IntakeWrites
+from notifier.store.lane_reads import LaneReads
 from notifier.store.limiting import LimitReads
 from notifier.store.orders import OrderReads, OrderWrites
 from notifier.store.reads import EventReads
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from notifier.unit import Reader, Writer
 
 
-class SqlReader(DirectoryReads, OrderReads, EventReads, AdminReads, LimitReads):
+class SqlReader(DirectoryReads, OrderReads, EventReads, LaneReads, AdminReads, LimitReads):
     """Everything that can be asked; lives as long as its transaction."""
 
     def __init__(self, connection: Connection) -> None:

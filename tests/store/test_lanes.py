@@ -13,20 +13,22 @@ import pytest
 from sqlalchemy import event as engine_event
 from sqlalchemy import select, update
 
-from notifier.core.ids import LaneId, SessionId, TenantId
-from notifier.core.lanes import NEW_WINDOW, OPENS_AFTER, PROVEN_FOR
+from notifier.core.ids import SessionId, TenantId
+from notifier.core.lanes import NEW_WINDOW, OPENS_AFTER, PROVEN_FOR, Lane, LaneChange
 from notifier.core.model import (
     AttemptOutcome,
     ChannelName,
     Claimed,
     ClaimRequest,
     Claims,
+    LaneKey,
     LaneSign,
     NotificationStatus,
     Priority,
     Settlement,
 )
 from notifier.store import SqlStore
+from notifier.store import lanes as lanes_module
 from notifier.store.tables import lanes, notifications
 from notifier.testing import ACME, BOREALIS, NOW
 from tests.store.test_delivery import SECOND, SESSION, begin, fill, outcome, row, settle, start
@@ -56,7 +58,7 @@ def prove(store: SqlStore, **facts: Any) -> None:
 
 def ends(
     store: SqlStore, rows: Sequence[Claimed], sign: LaneSign = LaneSign.WELL, at: datetime = NOW, **facts: Any
-) -> None:
+) -> list[LaneChange]:
     """Their attempts end with that sign; what was not taken is due again at once."""
     settlements: list[Settlement] = []
     for item in rows:
@@ -65,7 +67,8 @@ def ends(
         if sign is not LaneSign.WELL:
             facts = {"status": NotificationStatus.DUE, "outcome": AttemptOutcome.REFUSED, "due_at": at} | facts
         settlements.append(outcome(item, attempt, lane_sign=sign, finished_at=at, **facts))
-    settle(store, *settlements)
+    with store.write() as tx:
+        return tx.settle(settlements)
 
 
 def lane(store: SqlStore, item: Claimed) -> Any:
@@ -256,16 +259,52 @@ def test_a_rested_lane_comes_back_with_one_and_doubles_with_each_success(store: 
     assert under_way == [1, 2, 8, 20]
 
 
-def test_a_pause_ended_by_hand_comes_back_gently_too(store: SqlStore) -> None:
-    [item, *_] = fill(store, 10)
-    prove(store)
-    lane_id = LaneId(row(store, notifications, item.id).lane_id)
+def release(store: SqlStore, target: str | None) -> list[Lane]:
+    """End the rest of Acme's callbacks to that endpoint, or to all of them."""
     with store.write() as tx:
-        tx.pause_lane(lane_id, NOW + timedelta(days=1), "maintenance")
+        return tx.release_lanes(ACME, CALLBACK, target, NOW)
+
+
+def test_a_rest_ended_by_hand_comes_back_gently_too_in_every_priority_of_the_receiver(store: SqlStore) -> None:
+    for priority in Priority:
+        fill(store, 10, channel=CALLBACK, target="erp", priority=priority)
+    fill(store, 10, channel=CALLBACK, target="crm")
+    fill(store, 10, tenant=BOREALIS, channel=CALLBACK, target="erp")
+    prove(store, paused_until=NOW + 60 * SECOND, pause_reason="rate_limited")
     assert claims(store).rows == ()
-    with store.write() as tx:
-        tx.pause_lane(lane_id, None, None)
-    assert len(claims(store).rows) == 1
+    released = release(store, "erp")
+    assert {lane.key for lane in released} == {LaneKey(ACME, CALLBACK, priority, "erp") for priority in Priority}
+    assert {(lane.state.rest_until, lane.state.rest_reason) for lane in released} == {
+        (NOW + 60 * SECOND, "rate_limited")
+    }
+    got = claims(store).rows
+    assert {(item.tenant, item.lane.target) for item in got} == {(ACME, "erp")}
+    assert sorted(item.lane.priority for item in got) == sorted(Priority)
+    assert release(store, "erp") == [], "what does not rest is left alone"
+
+
+def test_every_receiver_of_a_channel_is_released_some_at_a_time(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes_module, "MOST_RELEASED", 2)
+    for number in range(3):
+        fill(store, 1, channel=CALLBACK, target=f"endpoint {number}")
+    fill(store, 1)
+    prove(store, paused_until=NOW + 60 * SECOND)
+    assert [len(release(store, None)) for _ in range(3)] == [2, 1, 0]
+    assert {item.lane.channel for item in claims(store).rows} == {CALLBACK}
+
+
+def test_an_open_breaker_stays_open_when_its_rest_is_ended_by_hand_one_probe_goes(store: SqlStore) -> None:
+    """Somebody says that the receiver is well; only a success shows it."""
+    fill(store, 20, channel=CALLBACK, target="erp", in_flight_limit=20)
+    prove(store)
+    ends(store, claims(store, OPENS_AFTER).rows, LaneSign.TROUBLE)
+    release(store, "erp")
+    [probe] = claims(store).rows
+    assert lane(store, probe).breaker == "open"
+    ends(store, [probe], LaneSign.TROUBLE)
+    assert claims(store).rows == () and lane(store, probe).paused_until == NOW + 60 * SECOND
 
 
 def test_an_attempt_that_was_told_to_wait_is_counted_apart(store: SqlStore) -> None:
@@ -323,6 +362,44 @@ def test_a_failure_now_and_then_opens_nothing_and_success_makes_the_lane_steady_
         ends(store, [two])
     found = lane(store, one)
     assert (found.breaker, found.failures, found.in_flight_window) == (None, 0, None)
+
+
+# -- what is told of it ----------------------------------------------------------------------------------------------
+
+
+def test_a_receiver_that_comes_to_rest_is_told_once_for_all_its_priorities_and_once_when_it_is_back(
+    store: SqlStore,
+) -> None:
+    for priority in Priority:
+        fill(store, 20, channel=CALLBACK, target="erp", priority=priority)
+    prove(store)
+    first, second, third = [item for item in claims(store).rows if item.lane.priority is Priority.LOW][:3]
+    [rests] = ends(store, [first], LaneSign.BUSY, lane_reason="rate_limited", rest_lane_until=NOW + 30 * SECOND)
+    assert (rests.tenant, rests.target, set(rests.priorities), rests.rests) == (ACME, "erp", set(Priority), True)
+    assert (rests.state.rest_until, rests.state.rest_reason) == (NOW + 30 * SECOND, "rate_limited")
+    longer = ends(store, [second], LaneSign.BUSY, at=NOW + SECOND, rest_lane_until=NOW + 31 * SECOND)
+    assert longer == [], "nothing new"
+    assert ends(store, [third], at=NOW + 2 * SECOND) == [], "a success of what was begun before the rest"
+    later = NOW + 31 * SECOND
+    with store.engine.begin() as connection:  # those under way end without a word
+        connection.execute(update(notifications).where(notifications.c.status == "claimed").values(status="failed"))
+    fill(store, 2, channel=CALLBACK, target="erp", priority=Priority.LOW)
+    [probe] = [item for item in claims(store, now=later).rows if item.lane.priority is Priority.LOW]
+    [back] = ends(store, [probe], at=later)
+    assert (back.priorities, back.rests) == ((Priority.LOW,), False), "each priority proves itself"
+    assert ends(store, claims(store, now=later).rows, at=later + SECOND) == []
+
+
+def test_a_breaker_that_opens_is_told_once_and_again_after_each_vain_probe(store: SqlStore) -> None:
+    fill(store, 20, channel=CALLBACK, target="erp")
+    prove(store)
+    rows = claims(store).rows
+    assert ends(store, rows[: OPENS_AFTER - 1], LaneSign.TROUBLE) == []
+    [opened] = ends(store, rows[OPENS_AFTER - 1 :], LaneSign.TROUBLE, lane_reason="connect")
+    assert opened.state.open and opened.state.rest_reason == "breaker: connect"
+    half_open = NOW + 30 * SECOND
+    [again] = ends(store, claims(store, now=half_open).rows, LaneSign.TROUBLE, at=half_open)
+    assert again.state.failures == OPENS_AFTER + 1
 
 
 # -- what it costs ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from notifier.core.records import WorkerSession
 from notifier.core.switches import Switch
 from notifier.store import SqlStore
 from notifier.testing import ACME, BOREALIS, NOW, event, notification
+from tests.store.test_delivery import put_to_rest
 
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
 SESSION = SessionId(new_id())
@@ -101,8 +102,8 @@ def test_what_waits_is_counted_by_limit_and_no_further_than_asked_for(busy: SqlS
 def test_what_is_off_or_rests_wants_no_tokens(busy: SqlStore) -> None:
     with busy.write() as tx:
         tx.switch_off(Switch(new_id(), "", "sms", "", "", "a test", "operator:ana", NOW))
-        for row in tx.claim(ClaimRequest(SESSION, 1, 1, (CALLBACK,)), NOW):
-            tx.pause_lane(row.lane_id, NOW + timedelta(hours=1), "told to wait")
+        [row] = tx.claim(ClaimRequest(SESSION, 1, 1, (CALLBACK,)), NOW)
+    put_to_rest(busy, row.lane_id, NOW + timedelta(hours=1))
     with busy.read() as tx:
         assert set(tx.waiting_in(LIMITS, 100, NOW)) <= {MAIL, ERP}
 

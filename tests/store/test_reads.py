@@ -183,6 +183,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
     "list_rows": lambda tx, tenant: [
         found for table in LISTED for found in tx.list_rows(table, tenant, start=0, limit=10, filters={})[0]
     ],
+    "lanes_waited_for": lambda tx, tenant: tx.lanes_waited_for(tenant, ABOUT.id),
     "timeline": lambda tx, tenant: tx.timeline(tenant, ABOUT.id),
     "notification": lambda tx, tenant: tx.notification(tenant, MAIL.id),
     "quarantined": lambda tx, tenant: tx.quarantined(tenant, ENTRY.id),
@@ -191,6 +192,7 @@ QUESTIONS: dict[str, Callable[[SqlReader, Any], Any]] = {
 #: Asked for no credential: a verified link, the deployment's own state, a key by its secret.
 NOT_FOR_A_TENANT = {
     "link", "link_by_code", "policy_version", "policy_text", "api_key", "lane_stats", "latencies", "count_unrouted",
+    "lane_views", "lane_counts",
     "unrouted_since", "provider_ids",
     "schema_version", "sessions", "switches", "waiting_in", "anything_held",
     "next_due",
