@@ -6,26 +6,19 @@ everybody else takes notifications first, then attempts, and lanes last, in sort
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Integer, Text, and_, exists, func, literal, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Integer, Text, and_, case, exists, func, literal, or_, select
 
-from notifier.core.ids import (
-    AttemptId,
-)
+from notifier.core.ids import AttemptId, SessionId
 from notifier.core.lanes import LaneChange
-from notifier.core.model import (
-    AttemptOutcome,
-    NewAttempt,
-    NotificationStatus,
-    Settlement,
-)
+from notifier.core.model import AttemptOutcome, NewAttempt, NotificationStatus, Settlement
 from notifier.store.base import chunks
 from notifier.store.bulk import Bulk, Source
 from notifier.store.lanes import LaneWrites
 from notifier.store.receipts import ReceiptWrites
-from notifier.store.tables import attempts, notifications, suppressions
+from notifier.store.tables import attempts, notifications, suppressions, workers
 from notifier.store.types import Id, UtcTime, Word
 
 HANDED_OVER = (NotificationStatus.SENT, NotificationStatus.DELIVERED)
@@ -42,23 +35,30 @@ class DeliveryWrites(ReceiptWrites, LaneWrites):
 
         Doing it again is harmless: when the answer to a commit got lost, the rows are there already.
         """
+        self._keep_alive(sorted({attempt.session for attempt in new}))
         rows = [_attempt_row(attempt) for attempt in sorted(new, key=lambda attempt: attempt.notification_id)]
-        named = _NAME_ATTEMPT.execute(self.connection, rows)
-        mine = {AttemptId(row.attempt_id) for row in named} if named is not None else self._named_attempts(rows)
-        _INSERT_ATTEMPT.execute(self.connection, [row for row in rows if row["attempt"] in mine])
+        told = _INSERT_ATTEMPT.execute(self.connection, rows)
+        mine = set() if told is None else {AttemptId(row.id) for row in told}
+        if len(mine) < len(rows):
+            mine |= self._begun([attempt.id for attempt in new if attempt.id not in mine])
         return frozenset(mine)
 
-    def _named_attempts(self, rows: Sequence[Mapping[str, Any]]) -> set[AttemptId]:
-        """Those that their notification, in the hands of their session, names as its current try."""
-        table = notifications
-        sessions = {row["attempt"]: row["holder"] for row in rows}
-        mine: set[AttemptId] = set()
-        for some in chunks([row["notification"] for row in rows]):
-            query = select(table.c.attempt_id, table.c.claimed_by)
-            query = query.where(table.c.id.in_(some), table.c.status == NotificationStatus.CLAIMED)
-            found = self.connection.execute(query).all()
-            mine.update(AttemptId(row.attempt_id) for row in found if sessions.get(row.attempt_id) == row.claimed_by)
-        return mine
+    def _keep_alive(self, sessions: Sequence[SessionId]) -> None:
+        """Nobody buries these until the commit: who does deletes the session first, and frees its rows after that.
+
+        One lock for a whole batch, where the notifications themselves would each need one.
+        """
+        if self.on_postgresql:
+            query = select(workers.c.id).where(workers.c.id.in_(sessions)).order_by(workers.c.id)
+            self.connection.execute(query.with_for_update(read=True, key_share=True))
+
+    def _begun(self, ids: Sequence[AttemptId]) -> set[AttemptId]:
+        """Which of these stand open already."""
+        found: set[AttemptId] = set()
+        for some in chunks(ids):
+            query = select(attempts.c.id).where(attempts.c.id.in_(some), attempts.c.outcome == AttemptOutcome.OPEN)
+            found.update(AttemptId(row.id) for row in self.connection.execute(query))
+        return found
 
     # -- settle -------------------------------------------------------------------------------------------------------
 
@@ -81,24 +81,11 @@ class DeliveryWrites(ReceiptWrites, LaneWrites):
             self.insert_new(suppressions, [dict(row._mapping) | values])
 
 
-def _names_on_postgresql(given: Source) -> list[ColumnElement[Any]]:
+def _ids_on_postgresql(given: Source) -> list[ColumnElement[Any]]:
     """SQLite returns nothing for many rows at once: there the rows are asked afterwards."""
-    return [] if isinstance(given["attempt"], BindParameter) else [notifications.c.attempt_id]
+    return [] if isinstance(given["attempt"], BindParameter) else [attempts.c.id]
 
 
-_NAME_ATTEMPT = Bulk(
-    {"notification": Id(), "attempt": Id(), "holder": Id(), "nth": Integer()},
-    lambda given: (
-        notifications.update()
-        .where(
-            notifications.c.id == given["notification"],
-            notifications.c.claimed_by == given["holder"],
-            notifications.c.status == NotificationStatus.CLAIMED.value,
-        )
-        .values(attempt_id=given["attempt"], tries=given["nth"])
-        .returning(*_names_on_postgresql(given))
-    ),
-)
 _INSERT_ATTEMPT = Bulk(
     {
         "attempt": Id(),
@@ -108,12 +95,22 @@ _INSERT_ATTEMPT = Bulk(
         "nth": Integer(),
         "started": UtcTime(),
     },
-    lambda given: attempts.insert().from_select(
-        ["id", "tenant", "notification_id", "session", "number", "started_at", "outcome"],
-        select(
-            *(given[name] for name in ("attempt", "owner", "notification", "holder", "nth", "started")),
-            literal(AttemptOutcome.OPEN.value),
-        ).where(~exists().where(attempts.c.id == given["attempt"])),
+    lambda given: (
+        attempts.insert()
+        .from_select(
+            ["id", "tenant", "notification_id", "session", "number", "started_at", "outcome"],
+            select(
+                *(given[name] for name in ("attempt", "owner", "notification", "holder", "nth", "started")),
+                literal(AttemptOutcome.OPEN.value),
+            ).where(
+                notifications.c.id == given["notification"],
+                notifications.c.claimed_by == given["holder"],
+                notifications.c.status == NotificationStatus.CLAIMED.value,
+                exists().where(workers.c.id == given["holder"]),
+                ~exists().where(attempts.c.id == given["attempt"]),
+            ),
+        )
+        .returning(*_ids_on_postgresql(given))
     ),
 )
 _CLOSE_ATTEMPT = Bulk(
@@ -149,13 +146,14 @@ _CLOSE_ATTEMPT = Bulk(
 _NOT_TRIED_AGAIN = or_(
     *(
         notifications.c.status == status.value
-        for status in (
-            NotificationStatus.DUE,
-            NotificationStatus.HELD,
-            NotificationStatus.UNKNOWN,
-            NotificationStatus.CLAIMED,
-        )
-    )
+        for status in (NotificationStatus.DUE, NotificationStatus.HELD, NotificationStatus.UNKNOWN)
+    ),
+    and_(
+        notifications.c.status == NotificationStatus.CLAIMED.value,
+        ~exists().where(
+            attempts.c.notification_id == notifications.c.id, attempts.c.number == notifications.c.tries + 1
+        ),
+    ),
 )
 _MOVE = Bulk(
     {
@@ -173,13 +171,12 @@ _MOVE = Bulk(
         notifications.update()
         .where(
             notifications.c.id == given["notification"],
-            notifications.c.attempt_id == given["attempt"],
             or_(
                 and_(
                     notifications.c.claimed_by == given["holder"],
                     notifications.c.status == NotificationStatus.CLAIMED.value,
                 ),
-                and_(given["sent"].is_not(None), _NOT_TRIED_AGAIN),
+                and_(given["sent"].is_not(None), notifications.c.attempt_id == given["attempt"], _NOT_TRIED_AGAIN),
             ),
         )
         .values(
@@ -188,6 +185,8 @@ _MOVE = Bulk(
             due_at=func.coalesce(given["due"], notifications.c.due_at),
             sent_at=func.coalesce(given["sent"], notifications.c.sent_at),
             claimed_by=None,
+            attempt_id=given["attempt"],
+            tries=notifications.c.tries + case((notifications.c.claimed_by == given["holder"], 1), else_=0),
             last_outcome=given["became"],
             waits=notifications.c.waits + given["waited"],
         )
