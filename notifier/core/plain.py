@@ -25,7 +25,7 @@ TITLES = {
     "decision_recorded": "Order decided",
     "decision_undone": "Order open again",
 }
-_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)  # it was JSON before
 LINK_WORDS = {"order": "See the order", "image": "See the picture", "opportunity": "See what was missed"}
 
 

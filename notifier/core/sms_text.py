@@ -10,6 +10,7 @@ GSM = frozenset(
     "¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 EXTENSION = frozenset("^{}\\[~]|€\f")  #: two septets each
+_WRITABLE = GSM | EXTENSION
 #: Longest text we send, in segments; a name in another script halves what fits into one, and must not silence it.
 MOST_SEGMENTS = {"GSM-7": 3, "UCS-2": 4}
 
@@ -99,7 +100,7 @@ def segments(text: str) -> Segments:
 
     A two-septet character or a surrogate pair is never split between segments, which can cost one unit each.
     """
-    if all(char in GSM or char in EXTENSION for char in text):
+    if _WRITABLE.issuperset(text):
         return _counted("GSM-7", [2 if char in EXTENSION else 1 for char in text], 160, 153)
     return _counted("UCS-2", [2 if ord(char) > 0xFFFF else 1 for char in text], 70, 67)
 
