@@ -8,8 +8,8 @@ Own, because a general client costs several times what a call costs: on a delive
 paid for most often.
 """
 
-from notifier.transport.connection import MOST_HEADS, Answer
+from notifier.transport.connection import Answer
 from notifier.transport.guard import AllowedNetworks, public
 from notifier.transport.guarded import TOTAL, GuardedTransport
 
-__all__ = ["MOST_HEADS", "TOTAL", "AllowedNetworks", "Answer", "GuardedTransport", "public"]
+__all__ = ["TOTAL", "AllowedNetworks", "Answer", "GuardedTransport", "public"]
