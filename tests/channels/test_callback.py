@@ -163,6 +163,7 @@ def test_two_secrets_make_two_signatures_and_either_verifies_in_both_libraries(s
         ("webhook-timestamp", str(int(time.time()) - 400)),  # too old
         ("webhook-signature", "v1,AAAA"),
     ],
+    ids=["another id", "a moved time", "too old", "no signature"],
 )
 def test_the_signature_covers_id_time_and_body(name: str, value: str) -> None:
     headers, body = headers_of([SECRET], datetime.now(UTC))
