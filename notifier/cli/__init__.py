@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from notifier.cli import config, data, demo, inspect, keys, quarantine, run, switch
+from notifier.cli import config, data, demo, inspect, keys, lanes, quarantine, run, switch
 from notifier.cli.printing import complain
 from notifier.errors import ConfigError, NotifierError, StoreError
 from notifier.logs import set_up
@@ -49,6 +49,7 @@ for module in (run, demo, data, inspect):
 app.add_typer(config.app, name="config", help="Check and apply notifier.toml.")
 app.add_typer(keys.app, name="keys", help="API keys and link keys.")
 app.add_typer(quarantine.app, name="quarantine", help="Events that could not be accepted.")
+app.add_typer(lanes.app, name="lanes", help="Receivers in trouble: what rests, and go on before its time.")
 app.add_typer(switch.app, name="switch", help="Stop sending, and go on again.")
 
 

@@ -20,6 +20,7 @@ from notifier.core.addresses import mask
 from notifier.core.decode import Limits, parse_json
 from notifier.core.events import MOST_BODY, RawItem, Rejection, read
 from notifier.core.ids import TenantId, new_id
+from notifier.core.lanes import Condition, LaneState
 from notifier.core.model import ChannelName, Credential, Event, NotificationStatus, Suppression
 from notifier.core.policy import TenantPolicy
 from notifier.core.reasons import WHY
@@ -41,7 +42,7 @@ def of_stored(system: System, reference: str, tenant: TenantId | None) -> dict[s
         event = find(tx, reference, tenant)
         rows, _ = tx.list_rows("events", event.tenant, start=0, limit=1, filters={"id": event.id})
         stored = tx.timeline(event.tenant, event.id)
-        off = tx.switches()
+        off, lanes = tx.switches(), tx.lanes_waited_for(event.tenant, event.id)
         facts = gather(tx, event, system.catalogue)
     about = _event(facts) | {"routed_at": rows[0]["routed_at"]}
     policy = system.policies.current().tenants.get(event.tenant)
@@ -50,7 +51,7 @@ def of_stored(system: System, reference: str, tenant: TenantId | None) -> dict[s
     if rows[0]["routed_at"] is None:
         notes = ["not routed yet: this is what the rules say now"]
         return _told(system, about, plan, [_planned(item) for item in plan.notifications], notes, stored=False)
-    seen = [_happened(row, off, event.tenant) for row in stored]
+    seen = [_happened(row, off, event.tenant, lanes.get(row["id"])) for row in stored]
     notes = [] if policy else ["the tenant is not in the configuration any more"]
     return _told(system, about, plan, seen, notes + _changes(seen, plan, policy), stored=True)
 
@@ -184,25 +185,37 @@ def _event(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _happened(row: Mapping[str, Any], off: Sequence[Switch], tenant: TenantId) -> dict[str, Any]:
+def _happened(
+    row: Mapping[str, Any], off: Sequence[Switch], tenant: TenantId, lane: LaneState | None
+) -> dict[str, Any]:
     """A stored notification: what became of it, and why."""
     return {
         **{name: row[name] for name in ("rule", "role", "channel", "status", "reason")},
         "address": _visible(row["address"]),
-        "why": _why_stopped(row, off, tenant) if row["reason"] == SWITCHED_OFF else _why(row),
+        "why": _why_stopped(row, off, tenant) if row["reason"] == SWITCHED_OFF else _why(row, _why_lane(lane)),
         "id": row["id"],
         "sent_at": row["sent_at"],
         "attempts": row["attempts"],
     }
 
 
-def _why(row: Mapping[str, Any]) -> str:
+def _why(row: Mapping[str, Any], waits: str) -> str:
     reason = row["reason"] or ""
     if row["status"] == NotificationStatus.SUPPRESSED:
         return WHY.get(Suppression(reason), reason) if reason in list(Suppression) else reason
     last = row["attempts"][-1] if row["attempts"] else {}
-    details = [reason, last.get("detail") or "", f"at {row['sent_at']}" if row["sent_at"] else ""]
+    details = [reason, last.get("detail") or "", f"at {row['sent_at']}" if row["sent_at"] else "", waits]
     return ", ".join(dict.fromkeys(detail for detail in details if detail))
+
+
+def _why_lane(lane: LaneState | None) -> str:
+    """What the lane of a waiting notification has to do with its waiting."""
+    now = utc_now()
+    if lane is not None and lane.rest_until is not None and lane.rests(now):
+        return f"its lane rests until {lane.rest_until.isoformat(timespec='seconds')}: {lane.rest_reason}"
+    if lane is not None and lane.condition(now) is Condition.PROBES:
+        return "the breaker of its lane is open: one delivery at a time goes, until one arrives"
+    return ""
 
 
 def _why_stopped(row: Mapping[str, Any], off: Sequence[Switch], tenant: TenantId) -> str:

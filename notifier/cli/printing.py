@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import typer
@@ -16,6 +16,7 @@ from rich.table import Table
 console = Console(highlight=False, emoji=False)
 errors = Console(stderr=True, highlight=False, emoji=False)
 
+WIDE = 130  #: characters: a terminal that takes a table of ten columns
 
 #: Unicode categories that steer a terminal or hide what is read: control, format (bidi), surrogates, private use, and
 #: the two separators that some terminals take for line ends.
@@ -46,14 +47,23 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=True, indent=2, default=str))
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print rows of foreign data."""
+def print_table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    narrow: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
+) -> None:
+    """Print rows of foreign data; on a narrow terminal, the lines that `narrow` makes of each (safe ones)."""
     table = Table(title=title, title_justify="left", show_edge=False)
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(safe(row.get(column)) for column in columns))
-    console.print(table)
+    if narrow is None or console.width >= WIDE:
+        console.print(table)
+        return
+    for line in (safe(title), *(line for row in rows for line in narrow(row))):
+        say(line)
 
 
 def complain(text: str) -> None:

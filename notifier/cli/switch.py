@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 from notifier.bootstrap import utc_now
 from notifier.cli.current import system
 from notifier.cli.printing import fail, print_json, print_table, safe, say
+from notifier.cli.who_and_why import By, Reason, actor, told
 from notifier.core.ids import LaneId, TenantId, new_id
 from notifier.core.model import ChannelName, EventType
 from notifier.core.records import AuditEntry
@@ -19,8 +19,6 @@ from notifier.unit import CommitPoint, Writer
 
 app = typer.Typer(no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
-Reason = Annotated[str, typer.Option(help="Why; kept in the audit and shown to everybody who asks.")]
-By = Annotated[str, typer.Option(help="Who; default: the user of this machine.")]
 COLUMNS = ["id", "what", "reason", "by", "since"]
 
 
@@ -45,8 +43,8 @@ def off(
         channel=channel.value if channel else "",
         kind=_kind(type_),
         endpoint=endpoint,
-        reason=_told(reason),
-        actor=_actor(by),
+        reason=told(reason),
+        actor=actor(by),
         at=utc_now(),
     )
     with system().store.write(CommitPoint.ADMIN) as tx:
@@ -68,11 +66,11 @@ def on(switch_id: str, reason: Reason, by: By = "", as_json: AsJson = False) -> 
     if switch is None:
         fail(f"no switch with id {switch_id} is off; see `notifier switch list`")
     _start_gently(switch)
-    now, told, actor = utc_now(), _told(reason), _actor(by)
+    now, why, who = utc_now(), told(reason), actor(by)
     with system().store.write(CommitPoint.ADMIN) as tx:
         if not tx.switch_on(switch.id):
             fail(f"somebody else turned {switch} on just now")
-        _audit(tx, switch, "switch.on", told, actor, now)
+        _audit(tx, switch, "switch.on", why, who, now)
     system().hints.deliver()
     if as_json:
         print_json(_facts(switch))
@@ -125,19 +123,9 @@ def _kind(text: str) -> str:
     return ""
 
 
-def _told(reason: str) -> str:
-    if not reason.strip():
-        fail("say why with --reason: the next one on duty will ask")
-    return reason.strip()[:500]
-
-
-def _actor(by: str) -> str:
-    return f"operator:{by or getpass.getuser()}"
-
-
-def _audit(tx: Writer, switch: Switch, action: str, reason: str, actor: str, at: datetime) -> None:
+def _audit(tx: Writer, switch: Switch, action: str, reason: str, who: str, at: datetime) -> None:
     detail = {"what": str(switch), "reason": reason}
-    tx.save_audit([AuditEntry(new_id(), TenantId(switch.tenant), at, actor, action, f"switch/{switch.id}", detail)])
+    tx.save_audit([AuditEntry(new_id(), TenantId(switch.tenant), at, who, action, f"switch/{switch.id}", detail)])
 
 
 def _facts(switch: Switch) -> dict[str, Any]:

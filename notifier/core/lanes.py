@@ -35,10 +35,10 @@ TROUBLES = frozenset(
 class Condition(StrEnum):
     """How a lane is at a moment, in the operator's words; the worst first."""
 
-    OPEN = "breaker open"  #: rests, since its receiver is in trouble
+    OPEN = "breaker_open"  #: rests, since its receiver is in trouble
     RESTS = "rests"  #: since its receiver asked for that
     PROBES = "probes"  #: its breaker is open and its rest is over: one delivery at a time, until a success
-    PROVES = "proves itself"  #: has a window
+    PROVES = "proves"  #: has a window
     STEADY = "steady"
 
 

@@ -16,7 +16,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 
-from notifier.core.records import LaneStats
+from notifier.core.model import ChannelName
+from notifier.core.records import LaneCounts, LaneStats
 from notifier.errors import StoreError
 from notifier.heartbeat import DEAD_AFTER
 from notifier.ports import Clock, Store
@@ -104,13 +105,13 @@ class _Collector:
         now = self._clock()
         with self._store.read() as tx:
             stats, latencies = tx.lane_stats(now), tx.latencies(now - LATENCY_WINDOW)
-            off = len(tx.switches())
+            off, counts = len(tx.switches()), tx.lane_counts(now)
             sessions = sum(session.heartbeat_at > now - DEAD_AFTER for session in tx.sessions())
         workers = GaugeMetricFamily("notifier_delivery_workers", "Delivery workers with a fresh heartbeat")
         workers.add_metric([], sessions)
         switches = GaugeMetricFamily("notifier_switches_off", "Switches that are off: something is not sent on purpose")
         switches.add_metric([], off)
-        return [*_lane_metrics(stats, now), _histogram(latencies), workers, switches]
+        return [*_lane_metrics(stats, now), *_trouble(counts), _histogram(latencies), workers, switches]
 
 
 def _lane_metrics(stats: list[LaneStats], now: datetime) -> list[Metric]:
@@ -128,6 +129,18 @@ def _lane_metrics(stats: list[LaneStats], now: datetime) -> list[Metric]:
         ("notifier_held", "Notifications of event types that are switched off", lambda stat: stat.held),
     )
     return [_gauge(name, text, stats, read) for name, text, read in questions]
+
+
+def _trouble(counts: Sequence[LaneCounts]) -> list[Metric]:
+    """Every channel says 0 when all is well: an alarm on what is missing is none."""
+    resting = GaugeMetricFamily("notifier_lanes_resting", "Lanes from which nothing is claimed now", labels=["channel"])
+    broken = GaugeMetricFamily("notifier_breakers_open", "Lanes whose receiver is in trouble", labels=["channel"])
+    by_channel = {one.channel: one for one in counts}
+    for channel in ChannelName:
+        one = by_channel.get(channel)
+        resting.add_metric([channel.value], one.resting if one else 0)
+        broken.add_metric([channel.value], one.open if one else 0)
+    return [resting, broken]
 
 
 def _gauge(name: str, text: str, stats: list[LaneStats], read: Callable[[LaneStats], float]) -> Metric:

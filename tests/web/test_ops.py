@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from notifier.bootstrap import System
 from notifier.config import Settings
-from notifier.core.model import EventType
+from notifier.core.model import ChannelName, EventType
 from notifier.store import migrate
+from notifier.store.tables import lanes
 from notifier.testing import BASE_URL
 from notifier.web.app import build_app
 from tests.web.conftest import MakeSite
@@ -80,10 +84,31 @@ def test_metrics_say_per_channel_and_priority_what_waits_and_since_when(make_sit
     assert ages == {"email": 90.0, "callback": 90.0}
     for name in ("notifier_sent", "notifier_failed", "notifier_unknown", "notifier_claimed", "notifier_held"):
         assert {value for key, value in found.items() if key[0] == name} == {0.0}
+    for name in ("notifier_lanes_resting", "notifier_breakers_open"):
+        assert {key[1]: value for key, value in found.items() if key[0] == name} == dict.fromkeys(ChannelName, 0.0)
     assert found["notifier_switches_off", "", ""] == 0.0
     assert found["notifier_delivery_workers", "", ""] == 0.0, "its last heartbeat is 90 s old"
     assert "# TYPE notifier_handover_seconds" in answer.text
     assert "acme" not in answer.text, "no tenant, no address"
+
+
+def test_metrics_count_the_lanes_that_rest_and_those_with_an_open_breaker_by_channel(make_site: MakeSite) -> None:
+    site = make_site(metrics_key=KEY)
+    alert = {"alert_id": "1", "alert_type": "OutOfStock", "status": "open"}
+    site.accept(event(EventType.ALERT_OPENED, alert, "a-1"))
+    facts = {"paused_until": site.clock.advance(seconds=0) + timedelta(seconds=30), "breaker": "open"}
+    with site.system.store.engine.connect() as connection:
+        connection.execute(update(lanes).where(lanes.c.channel == "callback").values(facts))
+        connection.execute(update(lanes).where(lanes.c.channel == "email").values(paused_until=facts["paused_until"]))
+    resting, broken = "notifier_lanes_resting", "notifier_breakers_open"
+
+    def seen() -> dict[tuple[str, str], float]:
+        answer = site.http.get("/metrics", headers={"authorization": f"Bearer {KEY}"})
+        return {key[:2]: value for key, value in metrics(answer.text).items() if key[0] in (resting, broken) and value}
+
+    assert seen() == {(resting, "callback"): 2.0, (broken, "callback"): 2.0, (resting, "email"): 1.0}
+    site.clock.advance(seconds=30)
+    assert seen() == {(broken, "callback"): 2.0}, "it probes"
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {KEY}"])
