@@ -183,7 +183,7 @@ FROM (SELECT * FROM notifications WHERE status = 'due' ORDER BY id LIMIT 1) one,
 
 
 def waiting(stage: Stage, count: int, few: int, many: int) -> dict[str, Any]:
-    """CPU per delivery beside many waiting rows: half due in paused lanes, half in the future."""
+    """CPU per delivery beside many waiting rows: half due in lanes at rest, half in the future."""
     prepared = backlog(stage, "plain", count)
     found = {}
     for rows in (few, many):

@@ -206,7 +206,7 @@ lanes = Table(
     Column("priority", Word(), nullable=False),
     Column("target", Text, nullable=False),  # endpoint name, or the channel's name for e-mail and SMS
     Column("next_due_at", UtcTime),  # at most the earliest due row; NULL = nothing waits
-    Column("paused_until", UtcTime),
+    Column("paused_until", UtcTime),  # the end of its rest: an older word for it, kept in the two names
     Column("pause_reason", Text),
     Column("claimed_at", UtcTime),  # last turn: who waited longest is next
     Column("in_flight_limit", Integer),  # as configured; NULL = any number
