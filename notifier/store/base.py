@@ -6,7 +6,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, Column, ColumnElement, Connection, Select, Table, Text, any_, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from notifier.store.rowsets import IGNORE, replacing, rowset
@@ -66,6 +79,10 @@ class Base:
         given = func.json_each(literal(json.dumps(list(values)))).table_valued("value")
         return column.in_(select(given.c.value))
 
+    def _many(self, values: Sequence[str]) -> Any:
+        """The parameter of `among`."""
+        return list(values) if self.on_postgresql else json.dumps(list(values))
+
     def locked(self, query: Select[Any], *, skip: bool = False) -> Select[Any]:
         """Lock the rows read (PostgreSQL); SQLite's writing transaction is alone already.
 
@@ -73,6 +90,14 @@ class Base:
         nor makes others skip the row.
         """
         return query.with_for_update(skip_locked=skip, key_share=True) if self.on_postgresql else query
+
+
+def among(column: Column[str], parameter: str, *, on_postgresql: bool) -> ColumnElement[bool]:
+    """The column is one of the texts of a parameter (`Base._many`): for statements that are built once."""
+    if on_postgresql:
+        return column == any_(bindparam(parameter, type_=ARRAY(Text)))
+    given = func.json_each(bindparam(parameter, type_=Text)).table_valued("value")
+    return column.in_(select(given.c.value))
 
 
 def chunks(values: Sequence[Item], size: int = MOST_VALUES) -> Iterator[Sequence[Item]]:

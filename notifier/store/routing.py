@@ -1,20 +1,20 @@
-"""route: unrouted events, the people told before, and all notifications of a chunk in one transaction."""
+"""route: which events are next, and what becomes of them; what is waiting is called off."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
 
-from sqlalchemy import ColumnElement, and_, exists, select
+from sqlalchemy import ColumnElement, Integer, Update, and_, bindparam, exists, select
 
-from notifier.core.ids import EventId, LaneId, TenantId, new_id
-from notifier.core.lanes import NEW_WINDOW
-from notifier.core.model import AttemptOutcome, ChannelName, Event, LaneKey, NewNotification, NotificationStatus
-from notifier.store.base import Base, chunks
-from notifier.store.lanes import wake_lanes
+from notifier.core.ids import EventId, TenantId
+from notifier.core.model import AttemptOutcome, ChannelName, Event, NotificationStatus
+from notifier.store.base import among, chunks
+from notifier.store.routed import RoutedWrites
 from notifier.store.rows import event_from
-from notifier.store.tables import attempts, events, lanes, links, messages, notifications
+from notifier.store.tables import attempts, events, notifications
+from notifier.store.types import UtcTime
 
 #: Where a notification stands that its receiver may have; what waits for a retry tells by its attempts.
 MAY_HAVE_ARRIVED = frozenset(
@@ -26,9 +26,29 @@ MAY_HAVE_ARRIVED = frozenset(
     }
 )
 WAITING = (NotificationStatus.DUE, NotificationStatus.HELD)
+_BEFORE = events.alias("before")
+_FIRST_IN_LINE = ~exists().where(
+    _BEFORE.c.tenant == events.c.tenant,
+    _BEFORE.c.subject == events.c.subject,
+    _BEFORE.c.routed_at.is_(None),
+    _BEFORE.c.sequence < events.c.sequence,
+)
+_TAKE = (
+    select(events)
+    .where(events.c.routed_at.is_(None), _FIRST_IN_LINE)
+    .order_by(events.c.id)
+    .limit(bindparam("most", type_=Integer))
+)
+_TAKE_LOCKED = _TAKE.with_for_update(skip_locked=True, key_share=True)
 
 
-class RoutingWrites(Base):
+@cache
+def _mark_routed(on_postgresql: bool) -> Update:
+    these = among(events.c.id, "events", on_postgresql=on_postgresql)
+    return events.update().where(these).values(routed_at=bindparam("moment", type_=UtcTime))
+
+
+class RoutingWrites(RoutedWrites):
     """The route transaction."""
 
     def take_unrouted(self, limit: int, now: datetime) -> list[Event]:
@@ -37,16 +57,9 @@ class RoutingWrites(Base):
         So an object's events are routed in their order, one per transaction, however many routers there are: who
         is told of a closing depends on who was told of the opening. A row that cannot be read is set aside.
         """
-        before = events.alias("before")
-        first = ~exists().where(
-            before.c.tenant == events.c.tenant,
-            before.c.subject == events.c.subject,
-            before.c.routed_at.is_(None),
-            before.c.sequence < events.c.sequence,
-        )
-        query = select(events).where(events.c.routed_at.is_(None), first).order_by(events.c.id).limit(limit)
+        take = _TAKE_LOCKED if self.on_postgresql else _TAKE
         found = []
-        for row in self.connection.execute(self.locked(query, skip=True)).mappings().all():
+        for row in self.connection.execute(take, {"most": limit}).mappings().all():
             try:
                 found.append(event_from(row))
             except (ValueError, KeyError, TypeError) as error:
@@ -61,8 +74,9 @@ class RoutingWrites(Base):
 
     def mark_routed(self, event_ids: Sequence[EventId], now: datetime) -> None:
         """They have all their notifications."""
-        for some in chunks(list(event_ids)):
-            self.connection.execute(events.update().where(events.c.id.in_(some)).values(routed_at=now))
+        if event_ids:
+            parameters = {"events": self._many(event_ids), "moment": now}
+            self.connection.execute(_mark_routed(self.on_postgresql), parameters)
 
     def cancel_due(
         self,
@@ -104,122 +118,8 @@ class RoutingWrites(Base):
         unknown = (attempts.c.notification_id.in_(ids), attempts.c.outcome == AttemptOutcome.UNKNOWN)
         return self.connection.execute(select(attempts.c.id).where(*unknown).limit(1)).first() is not None
 
-    def save_notifications(self, new: Sequence[NewNotification], now: datetime) -> int:
-        """Insert with messages, links and lanes; what exists already (P2) is left alone. Returns the new due ones."""
-        fresh = self._fresh(new)
-        if not fresh:
-            return 0
-        lane_ids = self._lanes({item.lane: item.in_flight_limit for item in fresh})
-        self._save_messages(fresh)
-        self._insert(notifications, [_row(item, lane_ids[item.lane], created=now) for item in fresh])
-        self._save_links(fresh)
-        due = [item for item in fresh if item.status is NotificationStatus.DUE]
-        wake_lanes(self.connection, [(lane_ids[item.lane], item.due_at) for item in due])
-        return len(due)
-
-    def _fresh(self, new: Sequence[NewNotification]) -> list[NewNotification]:
-        table = notifications
-        known: set[tuple[str, str, str, str]] = set()
-        for some in chunks(sorted({item.event_id for item in new})):
-            query = select(table.c.event_id, table.c.channel, table.c.address, table.c.purpose)
-            known.update(tuple(row) for row in self.connection.execute(query.where(table.c.event_id.in_(some))))
-        fresh = []
-        for item in new:
-            key = (item.event_id, item.channel.value, item.address, item.purpose.value)
-            if key not in known:
-                known.add(key)
-                fresh.append(item)
-        return fresh
-
-    def _lanes(self, limits: Mapping[LaneKey, int | None]) -> dict[LaneKey, LaneId]:
-        wanted = sorted(limits, key=lambda key: (key.tenant, key.channel, key.priority, key.target))
-        rows = [_lane_row(key) for key in wanted]
-        found = {key: lane for key in wanted if (lane := self._lane(key))}
-        new = [
-            {**row, "id": new_id(), "in_flight_limit": limits[key], "in_flight_window": NEW_WINDOW}
-            for key, row in zip(wanted, rows, strict=True)
-            if key not in found
-        ]
-        self.insert_new(lanes, new)
-        return found | {key: lane for key in wanted if key not in found and (lane := self._lane(key))}
-
-    def _lane(self, key: LaneKey) -> LaneId | None:
-        query = select(lanes.c.id).where(*(lanes.c[name] == value for name, value in _lane_row(key).items()))
-        found = self.connection.execute(query).scalar_one_or_none()
-        return LaneId(found) if found else None
-
-    def _save_messages(self, fresh: Sequence[NewNotification]) -> None:
-        rows = [
-            {
-                "id": message.id,
-                "tenant": message.tenant,
-                "kind": message.kind,
-                "channel": message.channel.value,
-                "locale": message.locale,
-                "template_hash": message.template_hash,
-                "context": dict(message.context),
-            }
-            for item in fresh
-            if (message := item.message) is not None
-        ]
-        self._insert(messages, rows)
-
-    def _save_links(self, fresh: Sequence[NewNotification]) -> None:
-        rows = [
-            {
-                "id": link.id,
-                "tenant": link.tenant,
-                "recipient_key": link.recipient_key,
-                "recipient_id": link.recipient_id,
-                "purpose": link.purpose,
-                "object": link.object,
-                "object_version": link.object_version,
-                "expires_at": link.expires_at,
-                "event_id": link.event_id,
-                "notification_id": item.id,
-                "may_act": link.may_act,
-                "code_hash": link.code_hash,
-            }
-            for item in fresh
-            for link in item.links
-        ]
-        self._insert(links, rows)
-
 
 def about(tenant: TenantId, subject: str) -> ColumnElement[bool]:
     """Notifications of events about that object."""
     of = select(events.c.id).where(events.c.tenant == tenant, events.c.subject == subject)
     return and_(notifications.c.tenant == tenant, notifications.c.event_id.in_(of))
-
-
-def _lane_row(key: LaneKey) -> dict[str, str]:
-    return {
-        "tenant": key.tenant,
-        "channel": key.channel.value,
-        "priority": key.priority.value,
-        "target": key.target,
-    }
-
-
-def _row(item: NewNotification, lane: LaneId, created: datetime) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "tenant": item.tenant,
-        "event_id": item.event_id,
-        "subject": item.subject,
-        "kind": item.kind,
-        "channel": item.channel.value,
-        "purpose": item.purpose.value,
-        "address": item.address,
-        "recipient_key": item.recipient_key,
-        "recipient_id": item.recipient_id,
-        "rule": item.rule,
-        "role": item.role,
-        "lane_id": lane,
-        "message_id": item.message.id if item.message else None,
-        "status": item.status.value,
-        "reason": item.reason,
-        "due_at": item.due_at,
-        "expires_at": item.expires_at,
-        "created_at": created,
-    }

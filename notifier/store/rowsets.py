@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Dialect, Table
+from sqlalchemy import Column, Dialect, Table
 
 IGNORE = " ON CONFLICT DO NOTHING"
+Write = Callable[[Any], Any]
+Columns = Mapping[str, Column[Any]]
 _prepared: dict[tuple[str, tuple[str, ...], str], Rowset] = {}
 
 
@@ -22,27 +24,41 @@ class Rowset:
     """An INSERT of any number of rows, and how each column's value is written."""
 
     statement: str
-    columns: Mapping[str, Callable[[Any], Any] | None]
+    columns: Mapping[str, Write | None]
 
     def parameters(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """The rows as the statement's one parameter."""
-        columns = self.columns.items()
-        plain = [{name: write(row[name]) if write else row[name] for name, write in columns} for row in rows]
-        return {"rows": json.dumps(plain, ensure_ascii=False, separators=(",", ":"))}
+        return {"rows": as_text(self.columns, rows)}
 
 
 def rowset(dialect: Dialect, table: Table, names: Sequence[str], tail: str = "") -> Rowset:
     """Return the INSERT into these columns; `tail` says what becomes of rows that exist."""
     key = (table.name, tuple(names), tail)
     if key not in _prepared:
-        types = {name: table.c[name].type for name in names}
+        columns = {name: table.c[name] for name in names}
         listed = ", ".join(names)
-        declared = ", ".join(f"{name} {kind.compile(dialect)}" for name, kind in types.items())
-        source = f"json_to_recordset(%(rows)s::json) AS given({declared})"
+        source = recordset(dialect, "rows", columns)
         statement = f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {source}{tail}"  # noqa: S608  # our names
-        writers = {name: kind.dialect_impl(dialect).bind_processor(dialect) for name, kind in types.items()}
-        _prepared[key] = Rowset(statement, writers)
+        _prepared[key] = Rowset(statement, writers(dialect, columns))
     return _prepared[key]
+
+
+def recordset(dialect: Dialect, parameter: str, columns: Columns) -> str:
+    """Rows handed over as that parameter, to select from: what a table of these columns would hold."""
+    declared = ", ".join(f"{name} {column.type.compile(dialect)}" for name, column in columns.items())
+    return f"json_to_recordset(%({parameter})s::json) AS given_{parameter}({declared})"
+
+
+def writers(dialect: Dialect, columns: Columns) -> dict[str, Write | None]:
+    """How each column's value is written; None = as it is."""
+    kinds = {name: column.type.dialect_impl(dialect) for name, column in columns.items()}
+    return {name: kind.bind_processor(dialect) for name, kind in kinds.items()}
+
+
+def as_text(columns: Mapping[str, Write | None], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as one parameter."""
+    plain = [{name: write(row[name]) if write else row[name] for name, write in columns.items()} for row in rows]
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
 
 
 def replacing(names: Sequence[str], key: Sequence[str]) -> str:
