@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -40,7 +41,7 @@ class Pool:
         idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.usable and connection.idle_since > asyncio.get_running_loop().time() - IDLE:
+            if connection.usable and connection.idle_since > time.monotonic() - IDLE:
                 return connection
             connection.close()
         return None
@@ -62,11 +63,10 @@ class Pool:
         if not connection.usable:
             connection.close()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = time.monotonic()
         self._idle.setdefault(origin, []).append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE, self._close_idle)
+            self._sweep = asyncio.get_running_loop().call_later(IDLE, self._close_idle)
         if self._waiting:
             self._wake()
 
@@ -122,15 +122,16 @@ class Pool:
 
     def _close_idle(self) -> None:
         """Close what was idle for too long; look again while anything is."""
-        loop = asyncio.get_running_loop()
+        young_since = time.monotonic() - IDLE
         for origin, idle in list(self._idle.items()):
-            young = [connection for connection in idle if connection.idle_since > loop.time() - IDLE]
+            young = [connection for connection in idle if connection.idle_since > young_since]
             for connection in idle[: len(idle) - len(young)]:
                 connection.close()
             if young:
                 self._idle[origin] = young
             else:
                 del self._idle[origin]
+        loop = asyncio.get_running_loop()
         self._sweep = loop.call_later(IDLE, self._close_idle) if self._idle else None
 
     # -- making one ----------------------------------------------------------------------------------------------------
