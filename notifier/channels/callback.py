@@ -69,6 +69,7 @@ def build(delivery: Delivery) -> tuple[EndpointTarget, list[tuple[str, str]], by
     headers = [
         ("content-type", "application/json"),
         ("user-agent", USER_AGENT),
+        ("accept", "*/*"),  # means the same as none, but firewalls of web applications ask for it
         ("webhook-id", target.webhook_id),
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", signature(target.secrets, target.webhook_id, timestamp, body)),

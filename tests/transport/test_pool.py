@@ -31,9 +31,12 @@ def run(request: pytest.FixtureRequest) -> Run[Any]:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
             return await main
 
+        def ours(complaint: dict[str, Any]) -> bool:
+            return "incoming" not in complaint["message"]  # a server whose certificate we refused may complain
+
         with asyncio.Runner(loop_factory=request.param) as runner:
             result = runner.run(watched())
-        assert complaints == []
+        assert not [complaint for complaint in complaints if ours(complaint)]
         return result
 
     return run
