@@ -82,7 +82,6 @@ class Pipeline:
     def accept(self, items: Sequence[RawItem], credential: Credential) -> list[Answer]:
         """Take events in. What it calls accepted is committed when it returns (P1); one bad event fails alone (P8)."""
         now = self.clock()
-        self.policies.refresh()
         readings = [(index, read(item, credential, now, self.adapt_record), item) for index, item in enumerate(items)]
         answers = [
             answer for chunk in _chunks(readings, ACCEPT_CHUNK) for answer in self._accept(chunk, credential, now)
@@ -98,8 +97,6 @@ class Pipeline:
         self, chunk: Sequence[acceptance.Numbered], credential: Credential, now: datetime
     ) -> Sequence[Answer]:
         tenant = credential.tenant
-        # A tenant that is not configured yet has the usual margins: its orders must not be lost.
-        policy = self.policies.current().tenants.get(tenant) or TenantPolicy(tenant, tenant)
         with self.store.write(CommitPoint.ACCEPT) as tx:
             subjects = tx.lock_subjects(tenant, acceptance.subjects_of(chunk))
             known = tx.known_events(tenant, acceptance.keys_of(chunk))
@@ -107,7 +104,10 @@ class Pipeline:
             tx.save_subjects(verdict.subjects)
             tx.save_events(verdict.events)
             tx.save_quarantine(verdict.quarantine)
-            _apply_orders(tx, verdict.events, policy, now)
+            if concerned := [event for event in verdict.events if order_flow.concerns_order(event)]:
+                # A tenant that is not configured yet has the usual margins: its orders must not be lost.
+                policy = self.policies.follow(tx).tenants.get(tenant) or TenantPolicy(tenant, tenant)
+                _apply_orders(tx, concerned, policy, now)
         return verdict.answers
 
     # -- route ----------------------------------------------------------------------------------------------------
@@ -118,7 +118,6 @@ class Pipeline:
         One event that cannot be planned or stored does not hold up the others: it is set aside with the reason (P12).
         """
         now = self.clock()
-        self.policies.refresh()
         try:
             return _twice(lambda: self._route(ROUTE_CHUNK, now, []))
         except Exception as error:
@@ -137,7 +136,10 @@ class Pipeline:
         with self.store.write(CommitPoint.ROUTE) as tx:
             events = tx.take_unrouted(limit, now)
             taken[:] = [event.id for event in events]
-            ours = [event for event in events if self._is_configured(event)]
+            if not events:
+                return 0
+            tenants = self.policies.follow(tx).tenants
+            ours = [event for event in events if event.tenant in tenants]
             planner = self.planner.reading(tx, ours)
             made = [notification for event in ours for notification in planner.plan(tx, event, now)]
             due = tx.save_notifications(made, now)
@@ -146,11 +148,6 @@ class Pipeline:
         if due:
             self.hints.deliver()
         return len(events)
-
-    def _is_configured(self, event: Event) -> bool:
-        if event.tenant not in self.policies.current().tenants:
-            self.policies.refresh()  # it may have been configured just now
-        return event.tenant in self.policies.current().tenants
 
     def _route_one_by_one(self, now: datetime) -> int:
         """After a chunk failed: each event in a transaction of its own, so that the bad one is found."""
@@ -281,9 +278,8 @@ class Pipeline:
         return await lookup.look_up_unknowns(channels, store, self.store, body_of, self.clock)
 
 
-def _apply_orders(tx: Writer, events: Sequence[Event], policy: TenantPolicy, now: datetime) -> None:
+def _apply_orders(tx: Writer, concerned: Sequence[Event], policy: TenantPolicy, now: datetime) -> None:
     """Order events change their order in the accept transaction, so that orders follow their sequence."""
-    concerned = [event for event in events if order_flow.concerns_order(event)]
     orders: dict[str, Order] = tx.orders_by_number(policy.id, [order_flow.number_of(event) for event in concerned])
     for event in concerned:
         number = order_flow.number_of(event)

@@ -7,7 +7,7 @@ writer wins. Knows no driver and no channel.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -84,15 +84,21 @@ class Directory:
     suppressed: Mapping[TenantId, frozenset[tuple[ChannelName, str]]]
 
     @classmethod
-    def read(cls, tx: Reader, events: Sequence[Event]) -> Directory:
-        """Read it in the transaction that plans these events."""
-        codes: dict[TenantId, dict[OutletCode, None]] = {}
-        for event in events:
-            codes.setdefault(event.tenant, {}).update({event.outlet: None} if event.outlet else {})
+    def read(
+        cls, tx: Reader, events: Sequence[Event], asks_people: Callable[[Event], bool] = lambda _: True
+    ) -> Directory:
+        """Read it in the transaction that plans these events; contacts only for those that ask for people."""
+        tenants = {event.tenant for event in events}
+        placed = [(event.tenant, event.outlet, event) for event in events if event.outlet]
+        codes = {tenant: list({code for of, code, _ in placed if of == tenant}) for tenant in tenants}
+        peopled = {
+            tenant: list({code for of, code, event in placed if of == tenant and asks_people(event)})
+            for tenant in tenants
+        }
         return cls(
-            outlets={(of, code): found for of in codes for code, found in tx.outlets(of, list(codes[of])).items()},
-            contacts={(of, code): found for of in codes for code, found in tx.contacts(of, list(codes[of])).items()},
-            suppressed={tenant: tx.suppressed_addresses(tenant) for tenant in codes},
+            outlets={(of, code): found for of in tenants for code, found in tx.outlets(of, codes[of]).items()},
+            contacts={(of, code): found for of in tenants for code, found in tx.contacts(of, peopled[of]).items()},
+            suppressed={tenant: tx.suppressed_addresses(tenant) for tenant in tenants},
         )
 
 
@@ -163,7 +169,9 @@ class Planner:
 
     def reading(self, tx: Reader, events: Sequence[Event]) -> Planner:
         """Return a planner for these events, good for this transaction alone."""
-        return replace(self, directory=Directory.read(tx, events))
+        tenants = self.policies.current().tenants
+        directory = Directory.read(tx, events, lambda event: routing.asks_people(event.type, tenants[event.tenant]))
+        return replace(self, directory=directory)
 
     def plan(self, tx: Writer, event: Event, now: datetime) -> list[NewNotification]:
         """Return every notification of an event of a configured tenant, the suppressed ones with their reason."""

@@ -10,6 +10,7 @@ from notifier.core.policy import Policy
 from notifier.core.policy_file import parse
 from notifier.errors import ConfigError
 from notifier.ports import Store
+from notifier.unit import Reader
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +32,17 @@ class StoredPolicies:
 
     def refresh(self) -> None:
         """Load a newer version if the number in the database says there is one."""
+        with self._store.read() as tx:
+            self.follow(tx)
+
+    def follow(self, tx: Reader) -> Policy:
+        """The same inside a transaction that is open anyway; returns the policy in force."""
         with self._lock:
-            with self._store.read() as tx:
-                stored = tx.policy_text() if tx.policy_version() != self._seen else None
+            stored = tx.policy_text() if tx.policy_version() != self._seen else None
             if stored is not None:
                 self._load(*stored)
                 self._seen = stored[0]
+            return self._policy or Policy(version=0, tenants={})
 
     def _load(self, version: int, text: str) -> None:
         try:

@@ -53,6 +53,9 @@ class PolicySource(Protocol):
     def refresh(self) -> None:
         """Read the version number and load a newer policy if there is one (blocking)."""
 
+    def follow(self, tx: Reader) -> Policy:
+        """The same inside a transaction that is open anyway; returns the policy in force."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmailTarget:

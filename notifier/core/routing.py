@@ -17,7 +17,7 @@ from notifier.core.addresses import AddressError, normalise_email, normalise_pho
 from notifier.core.catalogue import Entry
 from notifier.core.event_data import DecisionData, EventData
 from notifier.core.ids import RecipientId, RecipientKey, TenantId
-from notifier.core.matching import failing
+from notifier.core.matching import failing, like
 from notifier.core.model import (
     ChannelName,
     Contact,
@@ -125,6 +125,18 @@ def matching_rules(facts: Facts, policy: TenantPolicy) -> tuple[list[Rule], dict
     if not matched and policy.default:
         matched = [Rule(DEFAULT_RULE, _ALWAYS, policy.default)]
     return matched, why_not
+
+
+def asks_people(type_: EventType, policy: TenantPolicy) -> bool:
+    """Whether the contacts of the outlet can matter for events of this type."""
+    if type_ in DECISIONS:  # who was told before is looked for among them
+        return True
+    targets = [target for rule in policy.rules if _may_match(rule.when, type_) for target in rule.send]
+    return any(target.kind in (TargetKind.ROLE, TargetKind.CARRIED) for target in (*targets, *policy.default))
+
+
+def _may_match(when: Condition, type_: EventType) -> bool:
+    return not when.types or any(like(type_.value, pattern) for pattern in when.types)
 
 
 def recipient_key(tenant: TenantId, recipient_id: RecipientId | None, address: str) -> RecipientKey:

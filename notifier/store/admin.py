@@ -15,6 +15,7 @@ from notifier.store.base import Base
 from notifier.store.tables import api_keys, attempts, config_versions, events, lanes, notifications, tenants, workers
 
 MOST_LATENCIES = 20_000  #: rows read for one histogram
+_NEWEST_VERSION = select(func.max(config_versions.c.version))
 LONGEST_TRY = timedelta(minutes=10)  #: an attempt that took longer (its process was stopped) is not among the recent
 
 
@@ -23,7 +24,7 @@ class AdminReads(Base):
 
     def policy_version(self) -> int:
         """Number of the configuration in force; 0 = none."""
-        return int(self.connection.execute(select(func.max(config_versions.c.version))).scalar_one_or_none() or 0)
+        return int(self.connection.execute(_NEWEST_VERSION).scalar_one_or_none() or 0)
 
     def policy_text(self) -> tuple[int, str] | None:
         """Newest applied notifier.toml and its number."""

@@ -5,16 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, select
 
 from notifier.core.ids import OutletCode, RecipientId, TenantId, new_id
 from notifier.core.model import ChannelName, Contact, Outlet, Recipient
-from notifier.store.base import Base, chunks
+from notifier.store.base import Base, among, chunks
 from notifier.store.tables import outlet_contacts, outlets, recipients, suppressions
 
 OUTLET_FIELDS = tuple(field.name for field in fields(Outlet))
+_OWNER: BindParameter[str] = bindparam("owner")
+_SUPPRESSED = select(suppressions.c.channel, suppressions.c.address).where(suppressions.c.tenant == _OWNER)
+
+
+@cache
+def _outlets(on_postgresql: bool) -> Select[Any]:
+    these = among(outlets.c.code, "codes", on_postgresql=on_postgresql)
+    return select(*(outlets.c[name] for name in OUTLET_FIELDS)).where(outlets.c.tenant == _OWNER, these)
+
+
+@cache
+def _contacts(on_postgresql: bool) -> Select[Any]:
+    return (
+        select(outlet_contacts.c.outlet, outlet_contacts.c.role, recipients)
+        .join(recipients, recipients.c.id == outlet_contacts.c.recipient_id)
+        .where(outlet_contacts.c.tenant == _OWNER, recipients.c.tenant == _OWNER)
+        .where(among(outlet_contacts.c.outlet, "codes", on_postgresql=on_postgresql))
+        .order_by(outlet_contacts.c.outlet, outlet_contacts.c.position, recipients.c.id)
+    )
 
 
 class DirectoryReads(Base):
@@ -22,33 +42,24 @@ class DirectoryReads(Base):
 
     def outlets(self, tenant: TenantId, codes: Sequence[OutletCode]) -> dict[OutletCode, Outlet]:
         """Outlets by code."""
-        found: dict[OutletCode, Outlet] = {}
-        for some in chunks(list(codes)):
-            query = select(outlets).where(outlets.c.tenant == tenant, outlets.c.code.in_(some))
-            for row in self.connection.execute(query).mappings():
-                found[OutletCode(row["code"])] = Outlet(**{name: row[name] for name in OUTLET_FIELDS})
-        return found
+        query = _outlets(self.on_postgresql)
+        rows = self.connection.execute(query, {"owner": tenant, "codes": self._many(codes)}) if codes else ()
+        return {OutletCode(row.code): Outlet(**{name: getattr(row, name) for name in OUTLET_FIELDS}) for row in rows}
 
     def contacts(self, tenant: TenantId, codes: Sequence[OutletCode]) -> dict[OutletCode, list[Contact]]:
         """Contacts by outlet, in the order in which they were imported."""
+        query = _contacts(self.on_postgresql)
+        rows = self.connection.execute(query, {"owner": tenant, "codes": self._many(codes)}) if codes else ()
         found: dict[OutletCode, list[Contact]] = {}
-        for some in chunks(list(codes)):
-            query = (
-                select(outlet_contacts.c.outlet, outlet_contacts.c.role, recipients)
-                .join(recipients, recipients.c.id == outlet_contacts.c.recipient_id)
-                .where(outlet_contacts.c.tenant == tenant, recipients.c.tenant == tenant)
-                .where(outlet_contacts.c.outlet.in_(some))
-                .order_by(outlet_contacts.c.outlet, outlet_contacts.c.position, recipients.c.id)
-            )
-            for row in self.connection.execute(query):
-                contact = Contact(_recipient(row), OutletCode(row.outlet), row.role)
-                found.setdefault(contact.outlet, []).append(contact)
+        for row in rows:
+            contact = Contact(_recipient(row), OutletCode(row.outlet), row.role)
+            found.setdefault(contact.outlet, []).append(contact)
         return found
 
     def suppressed_addresses(self, tenant: TenantId) -> frozenset[tuple[ChannelName, str]]:
         """Addresses that asked or bounced."""
-        query = select(suppressions.c.channel, suppressions.c.address).where(suppressions.c.tenant == tenant)
-        return frozenset((ChannelName(channel), address) for channel, address in self.connection.execute(query))
+        found = self.connection.execute(_SUPPRESSED, {"owner": tenant})
+        return frozenset((ChannelName(channel), address) for channel, address in found)
 
     def outlet_countries(self, tenant: TenantId) -> frozenset[str]:
         """Where the tenant has outlets."""

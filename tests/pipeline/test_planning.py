@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from notifier.core.ids import OutletCode, RecipientId
-from notifier.core.model import ChannelName, Contact, Event, Outlet, Recipient
+from notifier.core.model import ChannelName, Contact, Event, EventType, Outlet, Recipient
+from notifier.core.policy import Condition, Rule, Target, TargetKind, TenantPolicy
+from notifier.core.routing import asks_people
 from notifier.planning import Directory, gather
 from notifier.sources.catalogue import load_catalogue
 from notifier.store import SqlStore
@@ -45,3 +49,35 @@ def test_each_event_of_a_chunk_meets_the_people_of_its_own_tenant_and_outlet_p11
 
 def _at(one: Event, code: str) -> Event:
     return replace(one, outlet=OutletCode(code))
+
+
+def test_contacts_are_read_for_the_events_that_ask_for_people_and_for_no_others(store: SqlStore) -> None:
+    furnish(store)
+    asked = _at(event(source_id="1"), "ES-1001")
+    silent = replace(asked, type=EventType.IMAGE_PROCESSED)
+    rules = (
+        Rule("people", Condition(types=("coolr.ALERT.*",)), (Target(TargetKind.ROLE, "owner"),)),
+        Rule("systems", Condition(), (Target(TargetKind.ENDPOINT, "erp"),)),
+    )
+    policy = TenantPolicy(ACME, "Acme", rules=rules)
+    with store.read() as tx:
+        known, other = (Directory.read(tx, [one], lambda one: asks_people(one.type, policy)) for one in (asked, silent))
+    place = (ACME, OutletCode("ES-1001"))
+    assert [contact.recipient.name for contact in known.contacts[place]] == ["Alice", "Bob", "Charlie"]
+    assert place not in other.contacts
+    assert place in other.outlets
+
+
+@pytest.mark.parametrize(
+    ("policy", "types"),
+    [
+        (TenantPolicy(ACME, "Acme"), {EventType.DECISION_RECORDED, EventType.DECISION_UNDONE}),  # told before
+        (TenantPolicy(ACME, "Acme", default=(Target(TargetKind.ROLE, "owner"),)), set(EventType)),
+        (
+            TenantPolicy(ACME, "Acme", rules=(Rule("r", Condition(), (Target(TargetKind.CARRIED, ""),)),)),
+            set(EventType),
+        ),
+    ],
+)
+def test_whether_people_can_be_asked_for_is_told_by_the_rules(policy: TenantPolicy, types: set[EventType]) -> None:
+    assert {type_ for type_ in EventType if asks_people(type_, policy)} == types
