@@ -14,7 +14,7 @@ from notifier.cli.printing import fail, print_json, print_table, safe, say
 from notifier.cli.who_and_why import By, Reason, actor, told
 from notifier.core.ids import TenantId, new_id
 from notifier.core.lanes import Condition, Lane
-from notifier.core.model import ChannelName
+from notifier.core.model import ChannelName, Priority
 from notifier.core.records import AuditEntry, LaneView
 from notifier.unit import CommitPoint, Writer
 
@@ -76,6 +76,7 @@ def release(
     if not released:
         fail(_nothing_rests(tenant, channel, target, now))
     system().hints.deliver()
+    released.sort(key=lambda lane: (lane.key.target, list(Priority).index(lane.key.priority)))
     if as_json:
         print_json([_lane_facts(lane, now) for lane in released])
         return

@@ -154,4 +154,4 @@ class LaneCounts:
     channel: ChannelName
     lanes: int
     resting: int  #: nothing is claimed from them now, whatever the reason
-    open: int  #: their breaker is open, be it that they rest or that they probe
+    open: int  #: their breaker is open, and they rest or have something to send

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, literal_column, or_, select
 
 from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.lanes import LaneState
@@ -18,6 +18,8 @@ from notifier.store.types import Word
 
 CLAIMED = literal_column(f"'{NotificationStatus.CLAIMED}'", Word())  #: written out as DUE is
 IS_OPEN = lanes.c.breaker == OPEN
+#: After its rest an open breaker is trouble only for what has to be sent: where nothing is, it stays so for days.
+IN_USE = lanes.c.next_due_at.is_not(None)
 
 
 class LaneReads(Base):
@@ -25,7 +27,7 @@ class LaneReads(Base):
 
     def lane_views(self, now: datetime, tenant: TenantId | None, limit: int) -> list[LaneView]:
         """Lanes, those that rest or have an open breaker first; of one tenant or of all."""
-        trouble = case((and_(_rests(now), IS_OPEN), 0), (_rests(now), 1), (IS_OPEN, 2), else_=3)
+        trouble = case((and_(_rests(now), IS_OPEN), 0), (_rests(now), 1), (and_(IS_OPEN, IN_USE), 2), else_=3)
         urgency = case((lanes.c.priority == Priority.HIGH, 0), (lanes.c.priority == Priority.NORMAL, 1), else_=2)
         order = (trouble, lanes.c.tenant, lanes.c.channel, lanes.c.target, urgency)
         place = func.row_number().over(order_by=order).label("place")
@@ -47,7 +49,7 @@ class LaneReads(Base):
         def number(which: ColumnElement[bool]) -> ColumnElement[int]:
             return func.coalesce(func.sum(case((which, 1), else_=0)), 0)
 
-        columns = (lanes.c.channel, func.count(), number(_rests(now)), number(IS_OPEN))
+        columns = (lanes.c.channel, func.count(), number(_rests(now)), number(and_(IS_OPEN, or_(_rests(now), IN_USE))))
         query = _of(select(*columns), tenant).group_by(lanes.c.channel).order_by(lanes.c.channel)
         return [LaneCounts(ChannelName(row[0]), *row[1:]) for row in self.connection.execute(query)]
 

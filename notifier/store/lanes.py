@@ -174,7 +174,7 @@ def _changes(rows: Sequence[Row[Any]], news: Mapping[LaneId, LaneState]) -> list
             TenantId(tenant),
             ChannelName(channel),
             target,
-            tuple(sorted(Priority(row.priority) for row in together)),
+            tuple(sorted((Priority(row.priority) for row in together), key=list(Priority).index)),
             news[LaneId(together[0].id)],
         )
         for (tenant, channel, target, _), together in groups.items()

@@ -79,6 +79,16 @@ def test_of_one_tenant_and_no_more_than_asked_for(troubled: SqlStore) -> None:
     assert views(troubled, TenantId("missing")) == []
 
 
+def test_an_open_breaker_whose_rest_is_over_is_no_trouble_where_nothing_is_to_be_sent(troubled: SqlStore) -> None:
+    """Lanes of the other priorities keep theirs open until their own next success, which may be days away."""
+    fill(troubled, 1, channel=CALLBACK, target="a steady one")
+    for target in ("open", "probes"):
+        change(troubled, target, next_due_at=None)
+    assert [view.lane.key.target for view in views(troubled)][-3:] == ["a steady one", "probes", "email"]
+    with troubled.read() as tx:
+        assert [counts.open for counts in tx.lane_counts(NOW)] == [1, 0]
+
+
 def test_lanes_are_counted_by_channel(troubled: SqlStore) -> None:
     with troubled.read() as tx:
         assert tx.lane_counts(NOW) == [LaneCounts(CALLBACK, 5, 4, 2), LaneCounts(EMAIL, 1, 0, 0)]

@@ -375,7 +375,7 @@ def test_a_receiver_that_comes_to_rest_is_told_once_for_all_its_priorities_and_o
     prove(store)
     first, second, third = [item for item in claims(store).rows if item.lane.priority is Priority.LOW][:3]
     [rests] = ends(store, [first], LaneSign.BUSY, lane_reason="rate_limited", rest_lane_until=NOW + 30 * SECOND)
-    assert (rests.tenant, rests.target, set(rests.priorities), rests.rests) == (ACME, "erp", set(Priority), True)
+    assert (rests.tenant, rests.target, rests.priorities, rests.rests) == (ACME, "erp", tuple(Priority), True)
     assert (rests.state.rest_until, rests.state.rest_reason) == (NOW + 30 * SECOND, "rate_limited")
     longer = ends(store, [second], LaneSign.BUSY, at=NOW + SECOND, rest_lane_until=NOW + 31 * SECOND)
     assert longer == [], "nothing new"
