@@ -15,6 +15,7 @@ from notifier.core.lanes import (
     LONGEST_REST,
     NEW_WINDOW,
     OPENS_AFTER,
+    Condition,
     LaneState,
     ReadyLane,
     Told,
@@ -24,6 +25,7 @@ from notifier.core.lanes import (
     rested,
     shares,
     sign_of,
+    turned,
 )
 from notifier.core.model import ChannelName, LaneSign
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
@@ -156,6 +158,54 @@ def test_siblings_rest_as_long_and_keep_their_own_limit() -> None:
 def test_a_lane_released_by_hand_comes_back_with_one() -> None:
     resting = rested(LaneState(limit=20), NOW + SECOND, "by hand")
     assert released(resting) == LaneState(limit=20, window=1)
+
+
+SOON = NOW + SECOND
+STEADY = LaneState()
+RESTS = LaneState(window=1, rest_until=SOON)
+RESTED = LaneState(window=1, rest_until=NOW)  # no answer since
+OPEN = LaneState(window=1, failures=5, open=True, rest_until=SOON)
+PROBES = LaneState(window=1, failures=5, open=True, rest_until=NOW)
+RELEASED = LaneState(window=1, failures=5, open=True)  # by hand
+
+
+@pytest.mark.parametrize(
+    ("state", "condition"),
+    [
+        (STEADY, Condition.STEADY),
+        (LaneState(window=5), Condition.PROVES),
+        (RESTS, Condition.RESTS),
+        (RESTED, Condition.PROVES),
+        (OPEN, Condition.OPEN),
+        (PROBES, Condition.PROBES),
+        (RELEASED, Condition.PROBES),
+    ],
+)
+def test_a_lane_has_one_word_for_how_it_is(state: LaneState, condition: Condition) -> None:
+    assert state.condition(NOW) is condition
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (STEADY, RESTS, True),
+        (LaneState(window=2, failures=4), OPEN, True),
+        (PROBES, OPEN, True),  # a vain probe: it rests again, for longer
+        (RESTS, LaneState(window=1, rest_until=SOON + SECOND), False),  # only for longer
+        (RESTS, OPEN, False),
+        (PROBES, LaneState(window=2), True),  # back
+        (RESTED, LaneState(window=2), True),
+        (RELEASED, LaneState(window=2), True),
+        (LaneState(window=2), LaneState(window=4), False),
+        (LaneState(window=2), STEADY, False),
+        (STEADY, LaneState(window=32, failures=1), False),  # a failure now and then
+        (PROBES, PROBES, False),
+    ],
+)
+def test_people_hear_when_a_lane_comes_to_rest_and_when_it_is_back_and_of_nothing_else(
+    before: LaneState, now: LaneState, told: bool
+) -> None:
+    assert turned(before, now, NOW) is told
 
 
 SIGNS = st.tuples(st.sampled_from(LaneSign), st.integers(0, 900), st.integers(1, 100_000), st.floats(0, 1))
