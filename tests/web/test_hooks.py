@@ -70,9 +70,8 @@ def report(client: TestClient, attempt: str, status: str, token: str = TOKEN, **
 def state(store: SqlStore) -> tuple[str, str | None]:
     """Status of the notification and code of the attempt."""
     with store.read() as tx:
-        found: Any = tx.connection.execute(
-            select(notifications.c.status, attempts.c.provider_code).join_from(notifications, attempts)
-        ).one()
+        query = select(notifications.c.status, attempts.c.provider_code)
+        found: Any = tx.connection.execute(query.where(attempts.c.notification_id == notifications.c.id)).one()
     return str(found.status), found.provider_code
 
 
