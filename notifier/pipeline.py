@@ -41,6 +41,7 @@ from notifier.core.model import (
     Credential,
     Event,
     NewAttempt,
+    NewNotification,
     Settlement,
 )
 from notifier.core.orders import Order
@@ -57,7 +58,8 @@ log = structlog.get_logger(__name__)
 ACCEPT_CHUNK = 100  #: events per transaction
 RELEASE_ROUNDS = 5  #: transactions of one sweep that make held rows due again
 LEFT_AFTER = timedelta(seconds=5)  #: a hint that takes longer is not coming
-ROUTE_CHUNK = 25  #: events per transaction; each may have a dozen notifications
+ROUTE_CHUNK = 50  #: most events per transaction
+ROUTE_ENOUGH = 120  #: notifications after which a transaction takes on no further event
 MOST_DETAIL = 500  #: characters of what a receiver answered
 MOST_CODE = 100
 
@@ -141,13 +143,20 @@ class Pipeline:
             tenants = self.policies.follow(tx).tenants
             ours = [event for event in events if event.tenant in tenants]
             planner = self.planner.reading(tx, ours)
-            made = [notification for event in ours for notification in planner.plan(tx, event, now)]
+            made: list[NewNotification] = []
+            routed: list[EventId] = []
+            for event in ours:
+                made += planner.plan(tx, event, now)
+                routed.append(event.id)
+                if len(made) >= ROUTE_ENOUGH:
+                    break
             due = tx.save_notifications(made, now)
-            tx.mark_routed([event.id for event in ours], now)
-            _set_aside(tx, [event.id for event in events if event not in ours], "its tenant is not configured", now)
+            tx.mark_routed(routed, now)
+            strangers = [event.id for event in events if event.tenant not in tenants]
+            _set_aside(tx, strangers, "its tenant is not configured", now)
         if due:
             self.hints.deliver()
-        return len(events)
+        return len(routed) + len(strangers)
 
     def _route_one_by_one(self, now: datetime) -> int:
         """After a chunk failed: each event in a transaction of its own, so that the bad one is found."""

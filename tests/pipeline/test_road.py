@@ -23,6 +23,7 @@ from notifier.core.model import ChannelName, Event, EventType, NewNotification
 from notifier.core.records import WorkerSession
 from notifier.core.samples import DATA
 from notifier.errors import EventError, OutcomeUnknown, PermanentFailure, TemporaryFailure
+from notifier.pipeline import ROUTE_CHUNK, ROUTE_ENOUGH
 from notifier.planning import Planner
 from notifier.ports import EmailTarget, EndpointTarget, Receipt, SmsTarget
 from notifier.store import SqlStore, migrate, open_store
@@ -156,6 +157,16 @@ def test_more_events_than_one_transaction_takes_are_accepted_in_order(road: Road
     assert {answer.status for answer in answers} == {AnswerStatus.ACCEPTED}
     assert [answer.index for answer in answers] == list(range(230))
     assert road.route() == 230
+
+
+def test_events_with_many_receivers_are_routed_in_shorter_transactions_the_oldest_first_p2(road: Road) -> None:
+    each = 4  # notifications of an order
+    answers = road.accept(*(order(2000 + number) for number in range(ROUTE_ENOUGH // each + 5)))
+    assert road.pipe.route() == ROUTE_ENOUGH // each < ROUTE_CHUNK
+    told = {row["event_id"] for row in road.rows("notifications")}
+    assert told == {answer.id for answer in answers[:-5]}
+    assert (road.pipe.route(), road.pipe.route()) == (5, 0)
+    assert len(road.rows("notifications")) == each * len(answers)
 
 
 @pytest.mark.parametrize(
