@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Integer, Text, and_, case, exists, func, literal, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from notifier.core.ids import AttemptId, SessionId
 from notifier.core.lanes import LaneChange
@@ -35,22 +48,18 @@ class DeliveryWrites(ReceiptWrites, LaneWrites):
 
         Doing it again is harmless: when the answer to a commit got lost, the rows are there already.
         """
-        self._keep_alive(sorted({attempt.session for attempt in new}))
-        rows = [_attempt_row(attempt) for attempt in sorted(new, key=lambda attempt: attempt.notification_id)]
+        alive = {session for session in sorted({attempt.session for attempt in new}) if self._hold(session)}
+        in_order = sorted(new, key=lambda attempt: attempt.notification_id)
+        rows = [_attempt_row(attempt) for attempt in in_order if attempt.session in alive]
         told = _INSERT_ATTEMPT.execute(self.connection, rows)
         mine = set() if told is None else {AttemptId(row.id) for row in told}
         if len(mine) < len(rows):
-            mine |= self._begun([attempt.id for attempt in new if attempt.id not in mine])
+            mine |= self._begun([row["attempt"] for row in rows if row["attempt"] not in mine])
         return frozenset(mine)
 
-    def _keep_alive(self, sessions: Sequence[SessionId]) -> None:
-        """Nobody buries these until the commit: who does deletes the session first, and frees its rows after that.
-
-        One lock for a whole batch, where the notifications themselves would each need one.
-        """
-        if self.on_postgresql:
-            query = select(workers.c.id).where(workers.c.id.in_(sessions)).order_by(workers.c.id)
-            self.connection.execute(query.with_for_update(read=True, key_share=True))
+    def _hold(self, session: SessionId) -> bool:
+        """Whether it lives, as it now does until the commit."""
+        return self.connection.execute(_HOLD_SESSION, {"session": session}).first() is not None
 
     def _begun(self, ids: Sequence[AttemptId]) -> set[AttemptId]:
         """Which of these stand open already."""
@@ -86,6 +95,13 @@ def _ids_on_postgresql(given: Source) -> list[ColumnElement[Any]]:
     return [] if isinstance(given["attempt"], BindParameter) else [attempts.c.id]
 
 
+#: Nobody buries this session before the commit: who does deletes the row first, and frees its notifications after that.
+#: One lock for a whole batch, where the notifications would need one each.
+_HOLD_SESSION = (
+    select(workers.c.id)
+    .where(workers.c.id == bindparam("session", type_=Id()))
+    .with_for_update(read=True, key_share=True)
+)
 _INSERT_ATTEMPT = Bulk(
     {
         "attempt": Id(),
@@ -106,7 +122,6 @@ _INSERT_ATTEMPT = Bulk(
                 notifications.c.id == given["notification"],
                 notifications.c.claimed_by == given["holder"],
                 notifications.c.status == NotificationStatus.CLAIMED.value,
-                exists().where(workers.c.id == given["holder"]),
                 ~exists().where(attempts.c.id == given["attempt"]),
             ),
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
-from notifier.core.ids import AttemptId, SessionId
-from notifier.core.model import AttemptOutcome, ChannelName, Claimed, NotificationStatus
+from notifier.core.ids import AttemptId, SessionId, new_id
+from notifier.core.model import AttemptOutcome, ChannelName, Claimed, NewAttempt, NotificationStatus
 from notifier.core.records import Swept
 from notifier.core.retrying import LOOK_UP_AFTER
 from notifier.store import SqlStore
@@ -164,6 +165,24 @@ def test_two_sweeps_free_a_row_once(store: SqlStore) -> None:
     held(store)
     assert sweep(store).freed == 1
     assert sweep(store) == Swept()
+
+
+def test_a_session_is_not_buried_while_it_begins_a_try_p4(store: SqlStore) -> None:
+    """Else a row could go to somebody else between the look at it and the commit, and both would send it."""
+    fill(store)
+    [held] = claim(store)
+    attempt = NewAttempt(AttemptId(new_id()), held.id, held.tenant, held.session, 1, NOW)
+    bury = threading.Thread(target=lambda: sweep(store, LATER))
+    with store.write() as tx:
+        assert tx.save_attempts([attempt]) == {attempt.id}
+        bury.start()
+        bury.join(0.3)
+        assert bury.is_alive(), "it waits for the commit"
+    bury.join(10)
+    assert not bury.is_alive()
+    assert row(store, attempts, attempt.id).outcome == "unknown"
+    with store.write() as tx:
+        assert tx.save_attempts([attempt]) == frozenset(), "the buried begin nothing, not even again"
 
 
 def test_a_session_that_ends_leaves_nothing_in_hand(store: SqlStore) -> None:
