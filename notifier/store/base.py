@@ -17,7 +17,6 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
-    literal,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -72,13 +71,6 @@ class Base:
         made = rowset(self.connection.dialect, table, list(rows[0]), tail)
         self.connection.exec_driver_sql(made.statement, made.parameters(rows))
 
-    def _one_of(self, column: Column[str], values: Sequence[str]) -> ColumnElement[bool]:
-        """The column is one of these texts: one statement, however many there are."""
-        if self.on_postgresql:
-            return column == any_(literal(list(values), ARRAY(Text)))
-        given = func.json_each(literal(json.dumps(list(values)))).table_valued("value")
-        return column.in_(select(given.c.value))
-
     def _many(self, values: Sequence[str]) -> Any:
         """The parameter of `among`."""
         return list(values) if self.on_postgresql else json.dumps(list(values))
@@ -93,7 +85,7 @@ class Base:
 
 
 def among(column: Column[str], parameter: str, *, on_postgresql: bool) -> ColumnElement[bool]:
-    """The column is one of the texts of a parameter (`Base._many`): for statements that are built once."""
+    """The column is one of the texts of a parameter (`Base._many`), however many: a statement is built only once."""
     if on_postgresql:
         return column == any_(bindparam(parameter, type_=ARRAY(Text)))
     given = func.json_each(bindparam(parameter, type_=Text)).table_valued("value")

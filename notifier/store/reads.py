@@ -5,9 +5,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, RowMapping, Table, func, or_, select
+from sqlalchemy import Column, ColumnElement, RowMapping, Select, Table, bindparam, func, or_, select
 
 from notifier.core.acceptance import storable
 from notifier.core.addresses import mask
@@ -15,6 +16,7 @@ from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.model import ChannelName, Event, Message, NotificationStatus
 from notifier.core.records import QuarantineEntry, SubjectState
 from notifier.core.switches import SWITCHED_OFF, Switch, stopped_by
+from notifier.store.base import among
 from notifier.store.routing import about
 from notifier.store.rows import event_from, message_from
 from notifier.store.switches import SwitchReads
@@ -146,6 +148,19 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@cache
+def _known(on_postgresql: bool) -> Select[Any]:
+    these = among(events.c.source_id, "names", on_postgresql=on_postgresql)
+    mine = (events.c.tenant == bindparam("owner"), events.c.source == bindparam("origin"))
+    return select(events.c.source_id, events.c.id, events.c.content_hash).where(*mine, these)
+
+
+@cache
+def _subjects(on_postgresql: bool) -> Select[Any]:
+    these = among(subjects.c.subject, "names", on_postgresql=on_postgresql)
+    return select(subjects).where(subjects.c.tenant == bindparam("owner"), these)
+
+
 class EventReads(SwitchReads):
     """Events and what became of them."""
 
@@ -173,19 +188,17 @@ class EventReads(SwitchReads):
         for source, source_id in keys:
             by_source.setdefault(source, {})[source_id] = None
         for source, ids in by_source.items():
-            query = select(events.c.source_id, events.c.id, events.c.content_hash).where(
-                events.c.tenant == tenant, events.c.source == source, self._one_of(events.c.source_id, list(ids))
-            )
-            for source_id, event_id, content_hash in self.connection.execute(query):
+            wanted = {"owner": tenant, "origin": source, "names": self._many(list(ids))}
+            for source_id, event_id, content_hash in self.connection.execute(_known(self.on_postgresql), wanted):
                 found[source, source_id] = (EventId(event_id), content_hash)
         return found
 
     def subject_states(self, tenant: TenantId, names: Sequence[str]) -> dict[str, SubjectState]:
         """Last state and sequence of these subjects."""
-        query = select(subjects).where(subjects.c.tenant == tenant, self._one_of(subjects.c.subject, names))
+        query = _subjects(self.on_postgresql)
         return {
             row.subject: SubjectState(tenant, row.subject, row.source, row.sequence, row.state)
-            for row in self.connection.execute(query)
+            for row in self.connection.execute(query, {"owner": tenant, "names": self._many(names)})
         }
 
     def find_event(self, reference: str, tenant: TenantId | None = None) -> Event | None:
