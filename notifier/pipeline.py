@@ -233,8 +233,9 @@ class Pipeline:
         else:
             tries = claimed.tries + 1 - claimed.waits
             follows = retrying.after_error(result, claimed.channel, tries, claimed.expires_at, now, chance)
-        _log_outcome(claimed, attempt_id, follows)
-        return replace(_settlement(claimed, attempt_id, result, follows, now), chance=chance)
+        if follows.outcome is not AttemptOutcome.SENT:
+            _log_outcome(claimed, attempt_id, follows)
+        return _settlement(claimed, attempt_id, result, follows, now, chance)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """Save outcomes in bulk."""
@@ -301,7 +302,12 @@ def _apply_orders(tx: Writer, concerned: Sequence[Event], policy: TenantPolicy, 
 
 
 def _settlement(
-    claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError, follows: retrying.Next, now: datetime
+    claimed: Claimed,
+    attempt_id: AttemptId,
+    result: Receipt | DeliveryError,
+    follows: retrying.Next,
+    now: datetime,
+    chance: float,
 ) -> Settlement:
     receipt = result if isinstance(result, Receipt) else Receipt()
     return Settlement(
@@ -323,6 +329,7 @@ def _settlement(
         waited=follows.waited,
         lane_sign=sign_of(result if isinstance(result, DeliveryError) else None, claimed.channel),
         lane_reason=result.reason if isinstance(result, DeliveryError) else None,
+        chance=chance,
     )
 
 
@@ -353,8 +360,7 @@ def _set_aside(tx: Writer, event_ids: Sequence[EventId], problem: str, now: date
 
 def _log_outcome(claimed: Claimed, attempt_id: AttemptId, follows: retrying.Next) -> None:
     """A line for each attempt that did not do its job; of the others the database keeps as much, without the line."""
-    tell = log.debug if follows.outcome is AttemptOutcome.SENT else log.info
-    tell(
+    log.info(
         "attempt settled",
         action="attempt",
         tenant=claimed.tenant,
