@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,55 @@ from tests.peers.postgres import administer
 
 _numbers = itertools.count(1)
 DATABASES = ("sqlite", "postgresql")
+MEMORY = Path("/dev/shm")  #: every commit is synced: in memory that costs nothing
+ROOM = 1_000_000_000  #: bytes that must be free there
+
+MakeDatabase = Callable[[], str]
+
+
+def fast_folder() -> Path | None:
+    """Where files cost least; None = wherever temporary files are."""
+    return MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM else None
+
+
+@contextmanager
+def copies_of_file(path: Path) -> Iterator[MakeDatabase]:
+    """Makes copies of an SQLite database and returns their addresses; they are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="store", dir=fast_folder()) as folder:
+
+        def make() -> str:
+            copy = Path(folder, f"{next(_numbers)}.db")
+            shutil.copyfile(path, copy)
+            return f"sqlite:///{copy}"
+
+        yield make
+
+
+@contextmanager
+def copies_of_template(server: str, template: str) -> Iterator[MakeDatabase]:
+    """Makes copies of a PostgreSQL database and returns their addresses; they are gone afterwards."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"copy_{os.getpid()}_{next(_numbers)}")
+        administer(server, f"CREATE DATABASE {made[-1]} TEMPLATE {template}")
+        return f"postgresql+psycopg://postgres@/{made[-1]}?host={server}"
+
+    yield make
+    for name in made:
+        administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def copies(request: pytest.FixtureRequest, database: str, state: str = "migrated") -> Iterator[MakeDatabase]:
+    """Makes copies of the fixture `{state}_file` or `{state}_template`, whichever that database has."""
+    if database == "sqlite":
+        with copies_of_file(request.getfixturevalue(f"{state}_file")) as make:
+            yield make
+    else:
+        server = request.getfixturevalue("postgres_server")
+        with copies_of_template(server, request.getfixturevalue(f"{state}_template")) as make:
+            yield make
 
 
 @pytest.fixture(scope="session")
@@ -35,18 +86,10 @@ def migrated_template(postgres_server: str) -> str:
 
 
 @pytest.fixture(params=DATABASES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Address of an empty, migrated database of this test."""
-    if request.param == "sqlite":
-        path = tmp_path / "store.db"
-        shutil.copyfile(request.getfixturevalue("migrated_file"), path)
-        yield f"sqlite:///{path}"
-        return
-    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("migrated_template")
-    name = f"store_{os.getpid()}_{next(_numbers)}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield f"postgresql+psycopg://postgres@/{name}?host={server}"
-    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with copies(request, request.param) as make:
+        yield make()
 
 
 @pytest.fixture

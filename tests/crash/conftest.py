@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,9 +14,7 @@ from notifier.store import open_store
 from notifier.testing import furnish
 from tests.crash.deployment import Deployment
 from tests.peers.postgres import administer
-from tests.stores import DATABASES
-
-_numbers = itertools.count(1)
+from tests.stores import DATABASES, copies
 
 
 def _furnish(url: str) -> None:
@@ -47,16 +44,8 @@ def furnished_template(postgres_server: str, migrated_template: str) -> str:
 @pytest.fixture(params=DATABASES)
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Deployment]:
     """A deployment of this test."""
-    if request.param == "sqlite":
-        path = tmp_path / "store.db"
-        shutil.copyfile(request.getfixturevalue("furnished_file"), path)
-        yield Deployment(f"sqlite:///{path}", tmp_path)
-        return
-    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("furnished_template")
-    name = f"crash_{os.getpid()}_{next(_numbers)}"
-    administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield Deployment(f"postgresql+psycopg://postgres@/{name}?host={server}", tmp_path)
-    administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with copies(request, request.param, "furnished") as make:
+        yield Deployment(make(), tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -15,11 +11,10 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from notifier.store import SqlStore, open_store
 from tests.model.machine import Machine
-from tests.peers.postgres import administer
+from tests.stores import copies
 
 MakeStore = Callable[[], SqlStore]
 STORIES = {"sqlite": 60, "postgresql": 10}
-MEMORY = Path("/dev/shm")  # every commit is synced: in memory that costs nothing
 
 
 @pytest.fixture(params=sorted(STORIES, reverse=True))
@@ -30,29 +25,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def make_store(kind: str, request: pytest.FixtureRequest) -> Iterator[MakeStore]:
     """Makes a fresh, migrated store for each story."""
-    numbers = itertools.count(1)
-    if kind == "sqlite":
-        migrated = request.getfixturevalue("migrated_file")
-        with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
-
-            def copied() -> SqlStore:
-                path = Path(folder) / f"{next(numbers)}.db"
-                shutil.copyfile(migrated, path)
-                return open_store(f"sqlite:///{path}")
-
-            yield copied
-        return
-    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("migrated_template")
-    made: list[str] = []
-
-    def created() -> SqlStore:
-        made.append(f"story_{os.getpid()}_{next(numbers)}")
-        administer(server, f"CREATE DATABASE {made[-1]} TEMPLATE {template}")
-        return open_store(f"postgresql+psycopg://postgres@/{made[-1]}?host={server}")
-
-    yield created
-    for name in made:
-        administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+    with copies(request, kind) as make:
+        yield lambda: open_store(make())
 
 
 @pytest.mark.timeout(300)
