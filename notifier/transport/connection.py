@@ -92,11 +92,6 @@ class Connection(asyncio.Protocol):
         """Whether it waited for this request: the other side may have closed it meanwhile."""
         return self.idle_since > 0
 
-    @property
-    def silent(self) -> bool:
-        """Whether not a byte came back since the last request."""
-        return self._received == 0
-
     def exchange(self, request: bytes, *, seconds: float, most_body: int, bodiless: bool) -> asyncio.Future[Answer]:
         """Write a request, whole; the answer, or NoAnswer. `bodiless`: it is a HEAD, whose answer has no body.
 
@@ -126,8 +121,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands, TLS included."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without saying so
-        if self._closed:
-            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Read an answer; what comes while none is awaited belongs to nobody (RFC 9112 9.2)."""

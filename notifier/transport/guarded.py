@@ -96,10 +96,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                     bodiless=method == "HEAD",
                 )
             except NoAnswer as error:
-                stale = error.reason == "cut" and connection.was_held and connection.silent
+                stale = error.reason == "cut" and connection.was_held
                 if not (stale and method in REPEATABLE):  # RFC 9112 9.3.1
                     raise OutcomeUnknown(error.reason, REASONS[error.reason]) from None
-                self._pool.drop(target.origin)
             finally:
                 self._pool.give_back(target.origin, connection)
 

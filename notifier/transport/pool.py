@@ -70,11 +70,6 @@ class Pool:
         if self._waiting:
             self._wake()
 
-    def drop(self, origin: Origin) -> None:
-        """Close what is idle: its receiver was seen to have closed one of them."""
-        for connection in self._idle.pop(origin, ()):
-            connection.close()
-
     async def close(self) -> None:
         """Close all; requests under way are cut."""
         if self._sweep is not None:

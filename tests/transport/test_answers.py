@@ -49,8 +49,10 @@ class Talk:
         self.most_body, self.bodiless = most_body, method == "HEAD"
         self.ask()
 
-    def ask(self) -> None:
-        self.answer = self.connection.exchange(REQUEST, seconds=60, most_body=self.most_body, bodiless=self.bodiless)
+    def ask(self, seconds: float = 60) -> None:
+        self.answer = self.connection.exchange(
+            REQUEST, seconds=seconds, most_body=self.most_body, bodiless=self.bodiless
+        )
 
     def hear(self, *pieces: bytes) -> None:
         """As a transport does: nothing comes any more once the connection was cut."""
@@ -113,6 +115,7 @@ ANSWERS: Sequence[tuple[bytes, tuple[int, bytes] | str, bool]] = [
     (OK + b"content-length: 1\r\n\r\nab", (200, b"a"), False),
     (OK + b"content-length: 0\r\n\r\n" + b"HTTP/1.1 410 X\r\ncontent-length: 0\r\n\r\n", (200, b""), False),
     (b"HTTP/1.1 204 X\r\ncontent-length: 1\r\n\r\na", (204, b""), False),
+    (OK + b"content-length: 0\r\n\r\n" + b"HTTP/1.1 41", (200, b""), False),
     # a protocol that nobody asked for (RFC 9110 15.2.2)
     (b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n", "bad_answer", False),
     # no HTTP
@@ -220,6 +223,23 @@ def test_one_connection_carries_requests_one_after_another(loop: asyncio.Abstrac
         assert talk.answer.result().header(b"x") == str(number)
         talk.ask()
     assert talk.wire.written == REQUEST * 4
+
+
+def test_headers_of_interim_answers_are_not_those_of_the_final_one(loop: asyncio.AbstractEventLoop) -> None:
+    talk = Talk(loop)
+    talk.hear(b"HTTP/1.1 103 X\r\nretry-after: 9\r\n\r\nHTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n")
+    assert talk.answer.result().header(b"retry-after") is None
+    assert talk.answer.result().header(b"content-length") == "0"
+
+
+def test_the_time_of_one_request_is_not_that_of_the_next(loop: asyncio.AbstractEventLoop) -> None:
+    talk = Talk(loop)
+    talk.hear(OK + b"content-length: 0\r\n\r\n")
+    talk.ask(seconds=0)
+    talk.hear(OK + b"content-length: 0\r\n\r\n")
+    talk.ask()
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert talk.outcome() is None and not talk.wire.cut
 
 
 def test_an_answer_before_the_request_was_written_ends_the_connection(loop: asyncio.AbstractEventLoop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,9 @@ import uvloop
 
 from notifier.errors import OutcomeUnknown, PermanentFailure, TemporaryFailure
 from notifier.transport import AllowedNetworks, Answer, GuardedTransport, pool
+from notifier.transport.connection import Connection
+from notifier.transport.names import Address
+from notifier.transport.request import Origin
 from tests.channels.servers import Handler, http, read_request, response, serving
 
 T = TypeVar("T")
@@ -269,6 +273,40 @@ def test_when_all_are_busy_calls_wait_their_turn(run: Run[Any], monkeypatch: pyt
     run(main())
 
 
+def test_a_call_that_waited_takes_the_connection_that_came_back(run: Run[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "CONNECTIONS", 1)
+
+    async def main() -> None:
+        connections: list[asyncio.Event] = []
+        async with serving(counted(http(response(200)), connections)) as port, calling() as transport:
+            await asyncio.gather(*(post(transport, port) for _ in range(5)))
+            assert len(connections) == 1
+
+    run(main())
+
+
+def test_who_gives_up_in_the_moment_of_its_turn_passes_it_on(run: Run[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "CONNECTIONS", 1)
+
+    async def main() -> None:
+        may_answer = asyncio.Event()
+        async with (
+            serving(held_back(may_answer)) as busy,
+            serving(http(response(200))) as port,
+            calling(connect=2.0) as transport,
+        ):
+            calls = [asyncio.ensure_future(post(transport, to)) for to in (busy, port, port)]
+            await wait_for(lambda: len(transport._pool._waiting) == 2)
+            [connection] = transport._pool._held
+            transport._pool._lost(connection)
+            calls[1].cancel()
+            assert (await calls[2]).status == 200
+            may_answer.set()
+            assert (await calls[0]).status == 200
+
+    run(main())
+
+
 def test_a_call_that_gets_no_turn_was_not_sent_p4(run: Run[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "CONNECTIONS", 1)
 
@@ -337,6 +375,39 @@ def test_what_check_raises_keeps_the_request_here_and_the_connection_good_p4(run
     run(main())
 
 
+def test_a_connection_that_ends_before_it_is_written_to_was_not_sent_p4(
+    run: Run[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+
+    async def main() -> None:
+        async with serving(http(response(200), seen=seen)) as port, calling() as transport:
+            make = transport._pool.make
+
+            async def make_and_lose(origin: Origin, seconds: float) -> Connection:
+                connection = await make(origin, seconds)
+                connection.eof_received()
+                return connection
+
+            monkeypatch.setattr(transport._pool, "make", make_and_lose)
+            with pytest.raises(TemporaryFailure) as told:
+                await post(transport, port)
+            assert (told.value.reason, told.value.code) == ("cut", None)
+
+    run(main())
+    assert seen == []
+
+
+def test_the_answer_to_a_head_is_not_waited_for_beyond_its_head(run: Run[Any]) -> None:
+    async def main() -> None:
+        says = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+        async with serving(answers(says)) as port, calling() as transport:
+            answer = await transport.call("HEAD", f"http://127.0.0.1:{port}/", [])
+            assert (answer.status, answer.body) == (200, b"")
+
+    run(main())
+
+
 # -- names with several addresses, TLS ---------------------------------------------------------------------------------
 
 
@@ -360,6 +431,45 @@ def leads_to(*addresses: str) -> Callable[[str], Awaitable[Sequence[str]]]:
 def test_the_addresses_of_a_name_are_tried_in_turn(run: Run[Any], addresses: list[str]) -> None:
     async def main() -> int:
         async with serving(http(response(200))) as port, calling(resolver=leads_to(*addresses)) as transport:
+            return (await transport.call("POST", f"http://localhost:{port}/", [], b"")).status
+
+    assert run(main()) == 200
+
+
+def test_only_public_and_listed_addresses_are_dialled_and_not_without_end(
+    run: Run[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialled: list[str] = []
+
+    async def nobody_there(address: Address) -> socket.socket:
+        dialled.append(address.ip)
+        raise OSError
+
+    monkeypatch.setattr(pool, "_connected", nobody_there)
+
+    async def main() -> None:
+        names = leads_to("10.0.0.1", "8.8.8.8", "127.0.0.2", "::1", "2606:4700:4700::1111", *["1.1.1.1"] * 100)
+        async with calling(resolver=names) as transport:
+            with pytest.raises(TemporaryFailure):
+                await transport.call("POST", "https://erp.example/", [], b"")
+
+    run(main())
+    assert dialled == ["8.8.8.8", "127.0.0.2", "2606:4700:4700::1111", "1.1.1.1", "1.1.1.1", "1.1.1.1"]
+
+
+def test_an_address_that_is_silent_leaves_time_for_the_next(run: Run[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    connected = pool._connected
+
+    async def silent_at_first(address: Address) -> socket.socket:
+        if address.ip == "127.0.0.2":
+            await asyncio.Event().wait()
+        return await connected(address)
+
+    monkeypatch.setattr(pool, "_connected", silent_at_first)
+
+    async def main() -> int:
+        names = leads_to("127.0.0.2", "127.0.0.1")
+        async with serving(http(response(200))) as port, calling(resolver=names, connect=1.0) as transport:
             return (await transport.call("POST", f"http://localhost:{port}/", [], b"")).status
 
     assert run(main()) == 200
