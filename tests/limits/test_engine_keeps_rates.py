@@ -95,21 +95,23 @@ async def deliver(
 
 def test_one_text_a_second_is_kept_while_mail_flows_and_waiting_counts_no_try(store: SqlStore, pipe: Pipeline) -> None:
     seen, began = Clocked(), time.monotonic()
-    rates = AccountRates(sms=1)
-    claims = asyncio.run(deliver(pipe, rates, [LocalLimiter()], seen, lambda: len(seen.at[SMS]) == 4))
-    texts = seen.at[SMS]
-    assert len(seen.at[EMAIL]) == 80 and len(seen.at[CALLBACK]) == 40
-    assert max(seen.at[EMAIL]) < texts[1], "mail did not wait for texts"
+
+    def enough() -> bool:
+        return len(seen.at[SMS]) >= 4 and len(seen.at[EMAIL]) == 80 and len(seen.at[CALLBACK]) == 40
+
+    claims = asyncio.run(deliver(pipe, AccountRates(sms=1), [LocalLimiter()], seen, enough))
+    texts, seconds = seen.at[SMS], seen.at[SMS][-1] - began
+    assert len(texts) < 20, "mail and callbacks did not wait for texts"
     assert most_in_any_window([(at, 1) for at in texts], 1.0, 1.0) <= 0.2
-    assert texts[3] - began < 6.0, "and nothing of the rate is lost"
+    assert seconds < 1.5 * len(texts), "and nothing of the rate is lost"
     with store.read() as tx:
         rows, _ = tx.list_rows("notifications", ACME, start=0, limit=100, filters={"channel": "sms"})
         tried, _ = tx.list_rows("attempts", ACME, start=0, limit=1000, filters={})
     waiting = [row for row in rows if row["status"] == "due"]
-    assert len(waiting) == 36
+    assert len(waiting) == 40 - len(texts)
     assert {(row["tries"], row["reason"]) for row in waiting} == {(0, None)}
-    assert len(tried) == 124
-    assert claims < 90, "waiting for tokens is no busy loop"
+    assert len(tried) == 120 + len(texts)
+    assert claims < 25 * (seconds + 1), "waiting for tokens is no busy loop"
 
 
 @pytest.mark.processes
