@@ -15,7 +15,7 @@ from bench.workload import backlog
 from tests.peers.policy import require_peer
 from tests.peers.postgres import programs
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.long, pytest.mark.timeout(300)]
 FEW = 40
 
 

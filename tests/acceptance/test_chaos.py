@@ -10,7 +10,7 @@ import pytest
 
 from tests.acceptance.system import ROOT
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.processes, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def test_nothing_is_lost_or_silently_doubled_when_parts_are_killed() -> None:

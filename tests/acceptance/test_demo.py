@@ -42,6 +42,7 @@ def test_everything_expected_arrives_and_every_link_opens() -> None:
     assert links > 150
 
 
+@pytest.mark.long
 def test_everything_arrives_on_postgresql_too(postgres_url: str) -> None:
     code, text, (_, notifications, delivered, _, problems) = run_demo(ROOT, NOTIFIER_DATABASE_URL=postgres_url)
     assert code == 0, text
@@ -69,6 +70,7 @@ def remove_a_channel(tree: Path) -> None:
     path.write_text(path.read_text() + "\n".join(without))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("remove", [remove_a_rule, remove_a_template, remove_a_channel], ids=lambda f: f.__name__)
 def test_it_fails_when_something_is_removed(remove: Callable[[Path], None], tmp_path: Path) -> None:
     for part in ("notifier", "templates", "demo"):

@@ -18,7 +18,7 @@ import structlog
 from typer.testing import CliRunner
 
 from notifier.bootstrap import System
-from notifier.cli import app, current
+from notifier.cli import app, current, printing
 from notifier.core.acceptance import Answer
 from notifier.core.events import RawItem
 from notifier.core.model import Credential
@@ -116,4 +116,4 @@ def cli(bare: Cli) -> Cli:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set the width of the terminal."""
-    return lambda columns: monkeypatch.setenv("COLUMNS", str(columns))
+    return lambda columns: monkeypatch.setattr(printing.console, "width", columns)

@@ -33,7 +33,7 @@ from notifier.store.tables import notifications, workers
 from notifier.testing import ACME, alert, credential, furnish, pipeline
 from tests.peers.process import running, wait_until
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 SLOTS = 20
 RECOVERY = 30.0  #: seconds within which what a dead worker held goes out
@@ -185,7 +185,7 @@ class Scene:
             pids = set(connection.scalars(select(workers.c.pid).where(waiting)))
         return next(process for process in processes if process.pid in pids)
 
-    def wait_for_all(self, count: int, seconds: float = 60.0) -> None:
+    def wait_for_all(self, count: int, seconds: float = 120.0) -> None:
         """Until so many are delivered."""
         wait_until(lambda: self.statuses() == {"delivered": count}, f"{count} delivered", seconds)
 
