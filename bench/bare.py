@@ -68,9 +68,8 @@ async def smtp(port: int, count: int, concurrency: int) -> None:
     pool = SmtpPool(parse_url(f"smtp://127.0.0.1:{port}?starttls=off&connections={concurrency}"))
 
     async def send() -> None:
-        async with pool.mail_from("alerts@bench.example") as client:
-            await client.rcpt("owner@store.example")
-            await client.data(mail)
+        async with pool.begun("alerts@bench.example", "owner@store.example") as dialogue:
+            await dialogue.content(mail)
 
     await many(send, count, concurrency)
     await pool.close()

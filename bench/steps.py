@@ -293,9 +293,8 @@ def _smtp(stage: Stage, content: bytes) -> tuple[float, float]:
     pool = SmtpPool(parse_url(f"smtp://127.0.0.1:{stage.sink.smtp}?starttls=off&connections={at_once}"))
 
     async def ours() -> None:
-        async with pool.mail_from("alerts@bench.example") as client:
-            await client.rcpt("owner@store.example")
-            await client.data(content)
+        async with pool.begun("alerts@bench.example", "owner@store.example") as dialogue:
+            await dialogue.content(content)
 
     async def both() -> tuple[float, float]:
         mine = await _cpu(ours, count)

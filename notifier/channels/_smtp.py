@@ -1,4 +1,4 @@
-"""Held SMTP connections: a few per server, used again, closed when idle or when the server says so.
+"""Held SMTP connections: a few per server, set up by aiosmtplib, used again, closed when idle or in doubt.
 
 A refused recipient or mail leaves a connection good; a lost answer, a 421 or a cancelled send does not.
 """
@@ -11,16 +11,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 
+from notifier.channels._dialogue import CLOSING, Cut, Dialogue, Refused, Step
 from notifier.errors import ConfigError, Problem
 
 IDLE = 20.0  #: seconds after which an unused connection is not trusted any more
-TIMEOUT = 20.0  #: seconds for one command
-CLOSING = 421  #: "service not available, closing transmission channel"
+TIMEOUT = 20.0  #: seconds for one command while a connection is set up
+GOODBYE = 2.0  #: seconds
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -77,19 +78,12 @@ def parse_url(url: str) -> SmtpServer:
         raise ConfigError([Problem("NOTIFIER_SMTP_URL", str(error))]) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Idle:
-    client: aiosmtplib.SMTP
-    since: float  #: monotonic
-    clean: bool  #: nothing is half said
-
-
 class SmtpPool:
     """Lends connections; one that failed is never used again."""
 
     def __init__(self, server: SmtpServer) -> None:
         self._server = server
-        self._idle: list[_Idle] = []
+        self._held: list[tuple[Dialogue, float]] = []  #: free ones, and since when (monotonic)
         self._room = asyncio.Semaphore(server.connections)
         self._closed = False
 
@@ -100,60 +94,47 @@ class SmtpPool:
             yield
 
     @asynccontextmanager
-    async def mail_from(self, sender: str) -> AsyncIterator[aiosmtplib.SMTP]:
-        """A connection on which MAIL was taken, ready for RCPT; within a turn. Raises aiosmtplib's errors."""
-        client = await self._said_mail(sender)
-        try:
-            yield client
-        except aiosmtplib.SMTPResponseException as error:
-            self._keep(client, good=_goes_on(error), clean=False)
-            raise
-        except BaseException:
-            _drop(client)
-            raise
-        self._keep(client, good=True, clean=True)
+    async def begun(self, sender: str, recipient: str) -> AsyncIterator[Dialogue]:
+        """A connection on which the envelope was taken: the content is next. Within a turn.
 
-    def _keep(self, client: aiosmtplib.SMTP, *, good: bool, clean: bool) -> None:
-        if good and client.is_connected and not self._closed:
-            self._idle.append(_Idle(client, time.monotonic(), clean))
+        Raises Refused, Cut, and aiosmtplib's errors while a connection is set up.
+        """
+        dialogue = await self._begun(sender, recipient)
+        try:
+            yield dialogue
+        finally:
+            self._keep(dialogue)
+
+    async def _begun(self, sender: str, recipient: str) -> Dialogue:
+        """The envelope is the question whether a held connection still lives; when it does not, nothing is lost yet."""
+        while True:
+            held = self._take()
+            dialogue = held or await self._connect()
+            try:
+                await dialogue.begin(sender, recipient)
+            except BaseException as error:
+                self._keep(dialogue)
+                if held is None or not _has_ended(error):
+                    raise
+            else:
+                return dialogue
+
+    def _take(self) -> Dialogue | None:
+        """The one used last, so that those not needed become old."""
+        while self._held:
+            dialogue, since = self._held.pop()
+            if time.monotonic() - since < IDLE and dialogue.usable:
+                return dialogue
+            dialogue.abort()
+        return None
+
+    def _keep(self, dialogue: Dialogue) -> None:
+        if dialogue.usable and not self._closed:
+            self._held.append((dialogue, time.monotonic()))
         else:
-            _drop(client)
+            dialogue.abort()
 
-    async def _said_mail(self, sender: str) -> aiosmtplib.SMTP:
-        """MAIL is the question whether a held connection still lives; when it does not, nothing is lost yet."""
-        while self._idle:
-            idle = self._idle.pop()
-            if time.monotonic() - idle.since < IDLE and idle.client.is_connected and await self._taken(idle, sender):
-                return idle.client
-            _drop(idle.client)
-        client = await self._connect()
-        try:
-            await client.mail(sender)
-        except BaseException as error:
-            goes_on = isinstance(error, aiosmtplib.SMTPResponseException) and _goes_on(error)
-            self._keep(client, good=goes_on, clean=False)
-            raise
-        return client
-
-    async def _taken(self, idle: _Idle, sender: str) -> bool:
-        """Whether it took MAIL; False when the server has ended it. Raises when the sender is refused."""
-        try:
-            if not idle.clean:  # what was refused before is still half said
-                await idle.client.rset()
-            await idle.client.mail(sender)
-        except aiosmtplib.SMTPResponseException as error:
-            if not _goes_on(error):
-                return False
-            self._keep(idle.client, good=True, clean=False)
-            raise
-        except (aiosmtplib.SMTPException, OSError):
-            return False
-        except BaseException:
-            _drop(idle.client)
-            raise
-        return True
-
-    async def _connect(self) -> aiosmtplib.SMTP:
+    async def _connect(self) -> Dialogue:
         server = self._server
         client = aiosmtplib.SMTP(
             hostname=server.host,
@@ -167,30 +148,39 @@ class SmtpPool:
             await client.connect()
             if server.user:
                 await client.login(server.user, server.password)
+            await _say_hello(client)
         except BaseException:
-            _drop(client)
+            transport = client.transport
+            client.close()
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()  # a polite end of TLS would hold its socket until the server agrees
             raise
-        return client
+        return Dialogue(cast(asyncio.Transport, client.transport), pipelining=client.supports_extension("pipelining"))
 
     async def close(self) -> None:
-        """Say goodbye on every idle connection; what is still in use is closed when it comes back."""
+        """Say goodbye on every free connection; what is still in use is closed when it comes back."""
         self._closed = True
-        idle, self._idle = self._idle, []
-        for client in (one.client for one in idle):
-            transport = client.transport
-            with suppress(aiosmtplib.SMTPException, OSError, TimeoutError):  # it ends all the same
-                await asyncio.wait_for(client.quit(), 2)
-            _drop(client, transport)
+        held, self._held = self._held, []
+        await asyncio.gather(*(_say_goodbye(dialogue) for dialogue, _ in held))
 
 
-def _goes_on(error: aiosmtplib.SMTPResponseException) -> bool:
-    """Whether the connection is good after this answer."""
-    return 400 <= error.code < 600 and error.code != CLOSING
+async def _say_hello(client: aiosmtplib.SMTP) -> None:
+    """EHLO, unless encryption or log-in needed it before; HELO where that is not known."""
+    if client.is_ehlo_or_helo_needed:
+        try:
+            await client.ehlo()
+        except aiosmtplib.SMTPHeloError:
+            await client.helo()
 
 
-def _drop(client: aiosmtplib.SMTP, transport: asyncio.BaseTransport | None = None) -> None:
-    """End a connection at once: a polite end of TLS would hold its socket until the server agrees."""
-    transport = transport or client.transport
-    client.close()
-    if isinstance(transport, asyncio.WriteTransport):
-        transport.abort()
+async def _say_goodbye(dialogue: Dialogue) -> None:
+    with suppress(Refused, Cut, TimeoutError):  # it ends all the same
+        await asyncio.wait_for(dialogue.quit(), GOODBYE)
+    dialogue.abort()
+
+
+def _has_ended(error: BaseException) -> bool:
+    """Whether it tells no more than that the server has had enough of this connection."""
+    return isinstance(error, Cut) or (
+        isinstance(error, Refused) and (error.reply.code == CLOSING or error.step is Step.RESET)
+    )

@@ -1,8 +1,9 @@
 """E-mail over SMTP with held connections.
 
-A failure up to RCPT was not sent; an answer to DATA is a refusal; anything else after DATA began is unknown (P4): the
-server may have the mail. For recipient and mail the basic status codes decide: 4xx temporary, 5xx permanent (RFC 5321
-section 4.2.1). What the server says to us or our sender (greeting, log-in, MAIL) is no fault of the mail: it waits.
+A failure before the content was not sent; an answer is a refusal; anything else after the content began is unknown
+(P4): the server may have the mail. For recipient and mail the basic status codes decide: 4xx temporary, 5xx permanent
+(RFC 5321 section 4.2.1). What the server says to us or our sender (greeting, log-in, MAIL) is no fault of the mail: it
+waits, and so does a mail for which no connection was free.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Self
 
 import aiosmtplib
 
+from notifier.channels._dialogue import Cut, Refused, Reply, Step
 from notifier.channels._smtp import SmtpPool, SmtpServer, parse_url
 from notifier.config import Settings
 from notifier.core import mime
 from notifier.core.model import ChannelName
+from notifier.core.retrying import NO_CONNECTION
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 from notifier.ports import Delivery, EmailTarget, Receipt
 
-BEFORE_DATA, IN_DATA = 9.0, 20.0  #: seconds; together less than what the engine gives a send
+BEFORE_CONTENT, IN_CONTENT = 9.0, 20.0  #: seconds; together less than what the engine gives a send
 _QUEUE_ID = re.compile(r"queued as ([A-Za-z0-9.-]{4,80})|\bid=([A-Za-z0-9.-]{4,80})", re.IGNORECASE)
 #: Answers that concern our log-in or relay, not this mail: the lane waits, the mail is kept.
 SERVER_CODES = {421, 454, 530, 534, 535, 538}
@@ -35,8 +38,8 @@ class EmailSettings:
     """What the channel needs."""
 
     server: SmtpServer
-    before_data: float = BEFORE_DATA  #: seconds for a free connection, its set-up, MAIL and RCPT
-    in_data: float = IN_DATA  #: seconds from DATA to the answer
+    before_content: float = BEFORE_CONTENT  #: seconds for a free connection, its set-up, the envelope and DATA
+    in_content: float = IN_CONTENT  #: seconds for the content and its answer
 
 
 class EmailChannel:
@@ -70,25 +73,24 @@ class EmailChannel:
         assert self._pool is not None
         progress = _Progress()
         try:
-            async with asyncio.timeout(self._settings.before_data) as limit, self._pool.turn():
+            async with asyncio.timeout(self._settings.before_content) as limit, self._pool.turn():
                 progress.has_turn = True
-                async with self._pool.mail_from(mail.sender) as client:
-                    await client.rcpt(mail.recipient)
+                async with self._pool.begun(mail.sender, mail.recipient) as dialogue:
                     delivery.check()
-                    progress.in_data = True
-                    limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_data)
-                    answer = await client.data(mail.content)
-        except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
+                    progress.in_content = True
+                    limit.reschedule(asyncio.get_running_loop().time() + self._settings.in_content)
+                    answer = await dialogue.content(mail.content)
+        except (aiosmtplib.SMTPException, Refused, OSError, TimeoutError, ValueError) as error:
             if not progress.has_turn:  # says nothing of the server: the lane's breaker must not count it
-                raise TemporaryFailure("no_connection", "no connection to the mail server was free in time") from None
-            raise classify(error, in_data=progress.in_data) from None
-        return receipt_of(answer.message)
+                raise TemporaryFailure(NO_CONNECTION, "no connection to the mail server was free in time") from None
+            raise classify(error, in_content=progress.in_content) from None
+        return receipt_of(answer.text)
 
 
 @dataclass(slots=True)
 class _Progress:
     has_turn: bool = False
-    in_data: bool = False
+    in_content: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +135,11 @@ def build(delivery: Delivery) -> Mail:
     return Mail(sender, recipient, content)
 
 
-def classify(error: Exception, *, in_data: bool) -> DeliveryError:
+def classify(error: Exception, *, in_content: bool) -> DeliveryError:
     """Return what an error of the SMTP dialogue means."""
-    if isinstance(error, aiosmtplib.SMTPRecipientRefused | aiosmtplib.SMTPDataError):
-        return _answered(error.code, error.message)
-    if in_data:
+    if isinstance(error, Refused):
+        return _answered(error.step, error.reply)
+    if in_content:
         return OutcomeUnknown("cut", "no usable answer came while the mail was handed over")
     match error:
         case aiosmtplib.SMTPResponseException():
@@ -146,7 +148,7 @@ def classify(error: Exception, *, in_data: bool) -> DeliveryError:
             return TemporaryFailure("tls", "TLS with the mail server failed, or its certificate", lane_wide=True)
         case aiosmtplib.SMTPConnectTimeoutError() | aiosmtplib.SMTPTimeoutError() | TimeoutError():
             return TemporaryFailure("timeout", "the mail server does not answer")
-        case aiosmtplib.SMTPServerDisconnected():
+        case aiosmtplib.SMTPServerDisconnected() | Cut():
             return TemporaryFailure("cut", "the mail server closed the connection")
         case aiosmtplib.SMTPConnectError() | OSError():
             return TemporaryFailure("connect", "the mail server cannot be reached")
@@ -166,14 +168,16 @@ def _is_tls(error: BaseException | None) -> bool:
     return False
 
 
-def _answered(code: int, message: str) -> DeliveryError:
-    if code in SERVER_CODES:
+def _answered(step: Step, reply: Reply) -> DeliveryError:
+    code = reply.code
+    if step in (Step.RESET, Step.MAIL) or code in SERVER_CODES:
         return _not_for_us(code)
     if 400 <= code < 500:
         return TemporaryFailure("deferred", f"the mail server answered {code}", code=str(code))
     if not 500 <= code < 600:
-        return OutcomeUnknown("bad_answer", "the mail server's answer is not SMTP")
-    gone = bool(GONE.search(message))
+        nonsense = OutcomeUnknown if step is Step.CONTENT else TemporaryFailure
+        return nonsense("bad_answer", "the mail server's answer is not SMTP")
+    gone = bool(GONE.search(reply.text))
     detail = "no such mailbox" if gone else f"the mail server refused the mail with {code}"
     return PermanentFailure("refused", detail, code=str(code), disable=gone)
 

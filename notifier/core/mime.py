@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import struct
 from collections.abc import Sequence
 from datetime import datetime
 from email.headerregistry import Address
@@ -59,12 +60,9 @@ def build(
         "MIME-Version: 1.0",
         f'Content-Type: multipart/alternative; boundary="{boundary}"',
         "",
-        *_part(boundary, "plain", text),
-        *_part(boundary, "html", html),
-        f"--{boundary}--",
-        "",
     ]
-    return "\r\n".join(lines).encode("ascii")
+    parts = (_part(boundary, "plain", text), _part(boundary, "html", html))
+    return b"\r\n".join(("\r\n".join(lines).encode("ascii"), *parts, f"--{boundary}--\r\n".encode()))
 
 
 @lru_cache(ADDRESSES)
@@ -103,16 +101,16 @@ def _parsed(text: str) -> tuple[str, str]:
     return name, spec
 
 
-def _part(boundary: str, kind: str, body: str) -> list[str]:
-    raw = body.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "replace")
-    encoded = base64.b64encode(raw).decode()
-    return [
-        f"--{boundary}",
-        f"Content-Type: text/{kind}; charset=utf-8",
-        "Content-Transfer-Encoding: base64",
-        "",
-        *(encoded[start : start + LINE] for start in range(0, len(encoded), LINE)),
-    ]
+def _part(boundary: str, kind: str, body: str) -> bytes:
+    raw = body.encode("utf-8", "replace").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    head = f"--{boundary}\r\nContent-Type: text/{kind}; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n"
+    return b"\r\n".join((head.encode("ascii"), *_lines(base64.b64encode(raw))))
+
+
+def _lines(encoded: bytes) -> Sequence[bytes]:
+    """Cut by one call: slicing line by line costs twice as much as the encoding."""
+    whole, rest = divmod(len(encoded), LINE)
+    return struct.unpack(f"{LINE}s" * whole + f"{rest}s" * bool(rest), encoded)
 
 
 def _header(name: str, value: str) -> str:

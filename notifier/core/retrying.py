@@ -27,6 +27,8 @@ CEILINGS: dict[ChannelName, tuple[int, ...]] = {
 MIN_DELAY = 1.0  #: seconds
 LANE_REST = 30.0  #: seconds a lane rests after a lane-wide failure that names no time
 FENCED = "fenced"  #: reason of a failure by which a session kept itself from sending
+NO_CONNECTION = "no_connection"  #: of one where all connections that may be held were busy
+OURS = frozenset({FENCED, NO_CONNECTION})  #: reasons that speak of us
 LONGEST_RETRY_AFTER = 86_400.0  #: seconds; a receiver asking for more gets a try a day
 LOOK_UP_AFTER = timedelta(minutes=2)  #: SMS: wait for the status call-back before asking the provider
 
@@ -94,7 +96,7 @@ def _again(
     chance: float,
 ) -> Next:
     ceilings, lane_wide = CEILINGS[channel], getattr(error, "lane_wide", False)
-    waited = expires_at is not None and (lane_wide or error.reason == FENCED)  # without an end it could wait for ever
+    waited = expires_at is not None and (lane_wide or error.reason in OURS)  # without an end it could wait for ever
     asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_RETRY_AFTER)
     rest = asked or LANE_REST if lane_wide else 0.0
     # Whatever becomes of this message: the others of its lane must not go on calling.

@@ -117,28 +117,35 @@ SMTP_SAYS: Mapping[str, Answer] = {
 }
 
 
-def smtp(says: Mapping[str, Answer] | None = None, seen: list[bytes] | None = None) -> Handler:
-    """A mail server that differs from an honest one in these steps; `seen` gets "+" per connection, commands, mails."""
-    script = {**SMTP_SAYS, **(says or {})}
+def smtp(says: Mapping[str, Answer] | None = None, seen: list[bytes] | None = None, mails: int = 100) -> Handler:
+    """A mail server that differs from an honest one in these steps and closes after so many mails.
+
+    `seen` gets "+" per connection, commands, mails.
+    """
+    says = says or {}
+    script = {**SMTP_SAYS, **says}
     seen = [] if seen is None else seen
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.append(b"+")
-        again = ""
+        again, taken, refused = "", 0, False
         if not await say(reader, writer, script["greeting"]):
             return
         while line := await reader.readline():
             seen.append(line.strip())
             step = line[:4].decode("ascii", "replace").strip().upper()
             answer = script.get(step + again if step == "MAIL" else step, b"502 5.5.2 what?\r\n")
+            refused = step != "RSET" and (refused or (isinstance(answer, bytes) and answer.startswith((b"4", b"5"))))
+            if step == "DATA" and refused and "DATA" not in says:
+                answer = b"554 5.5.1 no valid recipients\r\n"
             if not await say(reader, writer, answer):
                 return
             if answer == SMTP_SAYS["QUIT"]:
                 return
-            if isinstance(answer, bytes) and answer.startswith(b"354"):
+            if step == "DATA" and isinstance(answer, bytes) and answer.startswith(b"354"):
                 seen.append(await reader.readuntil(b"\r\n.\r\n"))
-                again = " again"
-                if not await say(reader, writer, script["content"]):
+                again, taken = " again", taken + 1
+                if not await say(reader, writer, script["content"]) or taken == mails:
                     return
 
     return handle

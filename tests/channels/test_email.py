@@ -15,8 +15,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from notifier.channels._smtp import SmtpServer, StartTls, parse_url
-from notifier.channels.email import BEFORE_DATA, IN_DATA, EmailChannel, EmailSettings, build, receipt_of
+from notifier.channels._smtp import SmtpPool, SmtpServer, StartTls, parse_url
+from notifier.channels.email import BEFORE_CONTENT, IN_CONTENT, EmailChannel, EmailSettings, build, receipt_of
 from notifier.config import Settings
 from notifier.core.ids import AttemptId, NotificationId, new_id
 from notifier.core.lanes import sign_of
@@ -49,8 +49,13 @@ def channel(port: int, seconds: float = 5.0, **server: Any) -> EmailChannel:
     return EmailChannel(EmailSettings(SmtpServer(port=port, **(facts | server)), seconds, seconds))
 
 
+PIPELINING: Mapping[str, Answer] = {"EHLO": b"250-mail.example.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n"}
+
+
 class TestEmail(ChannelContract):
     """The contract; an answer is what the server says at one step."""
+
+    greets: ClassVar[Mapping[str, Answer]] = {}
 
     answers: ClassVar[Sequence[tuple[Any, Means]]] = [
         # taken
@@ -84,8 +89,12 @@ class TestEmail(ChannelContract):
         ({"greeting": Act.CUT}, later(None)),
         ({"MAIL": Act.CUT}, later(None)),
         ({"RCPT": Act.RESET}, later(None)),
+        ({"DATA": Act.CUT}, later(None)),
+        ({"RCPT": b"what?\r\n"}, later(None)),
+        ({"RCPT": b"354 what?\r\n"}, later(None)),
+        ({"RCPT": b"250-" + b"x" * 10_000 + b"\r\n"}, later(None)),
+        ({"RCPT": b"250-x\r\n" * 80_000}, later(None)),
         # gone after: it may have the mail (P4)
-        ({"DATA": Act.CUT}, unknown()),
         ({"content": b"what?\r\n"}, unknown()),
         ({"content": b"999 what?\r\n"}, unknown()),
     ]
@@ -110,62 +119,115 @@ class TestEmail(ChannelContract):
         ]
 
     def handler(self, answer: Mapping[str, Answer] | Act, seen: list[bytes]) -> Handler:
-        return smtp({"content": answer} if isinstance(answer, Act) else answer, seen)
+        return smtp({**self.greets, **({"content": answer} if isinstance(answer, Act) else answer)}, seen)
 
     def identity(self, seen: list[bytes]) -> Sequence[bytes]:
         lines = [line for mail in seen if b"\r\n" in mail for line in mail.split(b"\r\n")]
         return [line for line in lines if line.startswith(b"Message-ID:")]
 
 
+class TestEmailInOneWrite(TestEmail):
+    """The same with a server that takes several commands at once (RFC 2920)."""
+
+    greets = PIPELINING
+
+
 # -- held connections --------------------------------------------------------------------------------------------------
 
 
-def play(says: Mapping[str, Answer], *deliveries: Delivery, **server: Any) -> tuple[list[Result], list[bytes]]:
+Play = Callable[..., tuple[list[Result], list[bytes]]]
+
+
+@pytest.fixture(params=[{}, PIPELINING], ids=["step by step", "in one write"])
+def play(request: pytest.FixtureRequest) -> Play:
     """Send one after the other to such a server; what came out, and what it heard."""
-    seen: list[bytes] = []
 
-    async def main() -> list[Result]:
-        async with serving(smtp(says, seen)) as port:
-            return await send(channel(port, **server), *deliveries)
+    def played(
+        says: Mapping[str, Answer], *deliveries: Delivery, mails: int = 100, **server: Any
+    ) -> tuple[list[Result], list[bytes]]:
+        seen: list[bytes] = []
 
-    return asyncio.run(main()), seen
+        async def main() -> list[Result]:
+            async with serving(smtp({**request.param, **says}, seen, mails)) as port:
+                return await send(channel(port, **server), *deliveries)
+
+        return asyncio.run(main()), seen
+
+    return played
 
 
-def test_many_mails_travel_over_one_connection_that_ends_with_quit() -> None:
+def test_many_mails_travel_over_one_connection_that_ends_with_quit(play: Play) -> None:
     results, seen = play({}, *(delivery() for _ in range(5)))
     assert [type(result) for result in results] == [Receipt] * 5
     assert (seen.count(b"+"), seen[-1]) == (1, b"QUIT")
 
 
 @pytest.mark.parametrize("step", ["RCPT", "content", "MAIL"])
-def test_a_refused_mail_leaves_the_connection_to_the_next_one(step: str) -> None:
+def test_a_refused_mail_leaves_the_connection_to_the_next_one(play: Play, step: str) -> None:
     _, seen = play({step: b"550 5.7.1 no\r\n"}, delivery(), delivery(), delivery())
     assert seen.count(b"+") == 1
     assert seen.count(b"RSET") == 2
 
 
 @pytest.mark.parametrize("says", [b"421 4.3.2 closing\r\n", Act.CUT, Act.RESET])
-def test_a_connection_that_the_server_gave_up_meanwhile_is_replaced_unnoticed(says: Answer) -> None:
+def test_a_connection_that_the_server_gave_up_meanwhile_is_replaced_unnoticed(play: Play, says: Answer) -> None:
     results, seen = play({"MAIL again": says}, delivery(), delivery())
     assert [type(result) for result in results] == [Receipt] * 2
     assert seen.count(b"+") == 2
 
 
-def test_a_held_connection_costs_no_question_between_two_mails() -> None:
+def test_a_held_connection_costs_no_question_between_two_mails(play: Play) -> None:
     _, seen = play({}, delivery(), delivery())
     assert [line[:4] for line in seen if line[:4] in (b"RSET", b"MAIL", b"NOOP")] == [b"MAIL", b"MAIL"]
 
 
-def test_a_sender_that_is_refused_on_a_held_connection_waits_and_keeps_the_connection() -> None:
+def test_a_sender_that_is_refused_on_a_held_connection_waits_and_keeps_the_connection(play: Play) -> None:
     results, seen = play({"MAIL again": b"451 4.3.0 not now\r\n"}, delivery(), delivery(), delivery())
     assert [type(result) for result in results] == [Receipt, TemporaryFailure, TemporaryFailure]
     assert seen.count(b"+") == 1
 
 
 @pytest.mark.parametrize("answer", [b"421 4.7.0 enough\r\n", Act.CUT, Act.SILENT, b"what?\r\n"])
-def test_a_connection_that_failed_is_not_used_again(answer: Answer) -> None:
+def test_a_connection_that_failed_is_not_used_again(play: Play, answer: Answer) -> None:
     _, seen = play({"content": answer}, delivery(), delivery(), seconds=0.3)
     assert seen.count(b"+") == 2
+
+
+def test_an_answer_counts_although_the_server_closes_behind_it_p4(play: Play) -> None:
+    """Else a mail that was taken would be sent again."""
+    results, seen = play({}, delivery(), delivery(), delivery(), mails=1)
+    assert [type(result) for result in results] == [Receipt] * 3
+    assert seen.count(b"+") == 3
+
+
+def test_a_connection_on_which_the_server_spoke_unasked_is_not_used_again(play: Play) -> None:
+    """What came could be taken for the answer to the next mail (P4)."""
+    results, seen = play({"content": b"250 ok\r\n250 ok\r\n"}, delivery(), delivery())
+    assert [type(result) for result in results] == [Receipt] * 2
+    assert seen.count(b"+") == 2
+
+
+def test_a_server_that_wants_the_mail_of_a_recipient_it_refused_gets_none(play: Play) -> None:
+    """RFC 2920 section 3.1: it may say 354 although no recipient was taken."""
+    results, seen = play({"RCPT": b"550 5.7.1 no\r\n", "DATA": b"354 go on\r\n"}, delivery(), delivery())
+    assert [Means.of(result) for result in results] == [never("550")] * 2
+    assert not [heard for heard in seen if b"Message-ID" in heard]
+
+
+def test_lines_that_begin_with_a_dot_arrive_as_they_were() -> None:
+    """RFC 5321 section 4.5.2; our own mails have none, since their parts are base64."""
+    dotted = b".\r\n..\r\nx.\r\n"
+
+    async def main() -> list[bytes]:
+        seen: list[bytes] = []
+        async with serving(smtp({}, seen)) as port:
+            pool = SmtpPool(SmtpServer("127.0.0.1", port, start_tls=StartTls.OFF))
+            async with pool.turn(), pool.begun("a@example.test", "b@example.test") as dialogue:
+                await dialogue.content(dotted)
+            await pool.close()
+        return seen
+
+    assert b"..\r\n...\r\nx.\r\n.\r\n" in asyncio.run(main())
 
 
 def test_no_more_connections_are_opened_than_allowed() -> None:
@@ -200,7 +262,7 @@ def test_waiting_for_a_connection_in_vain_was_not_sent_p4() -> None:
 
 
 @pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "RCPT"])
-def test_silence_before_the_mail_was_not_sent_p4(step: str) -> None:
+def test_silence_before_the_mail_was_not_sent_p4(play: Play, step: str) -> None:
     [error], _ = play({step: Act.SILENT}, delivery(), seconds=0.2)
     assert isinstance(error, TemporaryFailure)
     assert (error.reason, error.code) == ("timeout", None)
@@ -208,7 +270,7 @@ def test_silence_before_the_mail_was_not_sent_p4(step: str) -> None:
 
 def test_the_channel_ends_a_send_before_the_engine_does() -> None:
     """Else the engine would call unknown what was never sent (P4)."""
-    assert EngineLimits().send_budget > BEFORE_DATA + IN_DATA
+    assert EngineLimits().send_budget > BEFORE_CONTENT + IN_CONTENT
 
 
 def test_a_send_that_is_cancelled_leaves_no_connection_in_the_middle_of_a_mail() -> None:
@@ -354,7 +416,8 @@ def test_a_server_without_starttls_gets_nothing_when_it_is_required_p4(smtp_sink
 @pytest.mark.parametrize(
     ("flags", "kind", "code"),
     [
-        (("-q", "data"), OutcomeUnknown, None),  # hangs up at DATA: it may have the mail, for all we know
+        (("-q", "data"), TemporaryFailure, None),  # hangs up at DATA: it has not seen the mail
+        (("-q", "."), OutcomeUnknown, None),  # after the whole mail: it may have it, for all we know
         (("-q", "rcpt"), TemporaryFailure, None),  # hangs up at RCPT: it has not
         (("-Q", "data"), TemporaryFailure, "421"),
         (("-Q", "connect"), TemporaryFailure, "421"),
@@ -423,7 +486,7 @@ def test_a_log_in_opens_the_server_and_a_wrong_one_makes_the_lane_wait(tls: bool
     assert len(keep.subjects) == 1
 
 
-def test_a_server_that_is_not_what_its_port_says_is_a_matter_of_tls_or_time_p4() -> None:
+def test_a_server_that_is_not_what_its_port_says_is_a_matter_of_tls_or_time_p4(play: Play) -> None:
     """smtps:// to a port that speaks plain SMTP."""
     [error], _ = play({}, delivery(), tls=True, seconds=1.0)
     assert isinstance(error, TemporaryFailure)

@@ -61,9 +61,9 @@ def test_a_lane_wide_failure_without_a_time_rests_the_lane_for_a_while() -> None
     assert follows.rest_lane_until == NOW + timedelta(seconds=LANE_REST)
 
 
-@pytest.mark.parametrize("reason", ["rate_limited", "fenced"])
+@pytest.mark.parametrize("reason", ["rate_limited", "fenced", "no_connection"])
 def test_a_refusal_that_speaks_of_the_lane_or_of_us_costs_no_try_however_often(reason: str) -> None:
-    error = TemporaryFailure(reason, lane_wide=reason != "fenced")
+    error = TemporaryFailure(reason, lane_wide=reason == "rate_limited")
     last = len(CEILINGS[CALLBACK]) + 1
     follows = after_error(error, CALLBACK, last, NOW + timedelta(days=1), NOW, 0.5)
     assert (follows.status, follows.waited) == (NotificationStatus.DUE, True)
