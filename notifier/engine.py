@@ -1,7 +1,7 @@
 """The delivery engine: slots that are refilled continuously, on one event loop in one thread of a delivery worker.
 
-The one place where async channels meet the sync store, through three store threads with a connection each: one for
-claim, attempts and outcomes, one for the heartbeat, one for upkeep (sweep, routing what no hint came for, look-ups,
+The one place where async channels meet the sync store, through four store threads with a connection each: for claims,
+for attempts and outcomes, for the heartbeat, and for upkeep (sweep, routing what no hint came for, look-ups,
 configuration), so that none of them waits for another longer than the database makes it. Rendering runs on the loop,
 one message at a time when its slot is free; a slow receiver holds its own slot and nothing else. Each delivery:
 attempt row committed → sent → settled, the first and last in group commits. Decides nothing itself: what an outcome
@@ -73,7 +73,7 @@ class EngineLimits:
     """How much one engine takes on."""
 
     slots: int = 100
-    per_lane: int = 50  #: most rows taken from one lane by one claim
+    per_lane: int = 100  #: most rows taken from one lane by one claim
     send_budget: float = 30.0  #: seconds one send may take in all
     drain: float = 35.0  #: seconds a warm shutdown waits for sends
 
@@ -103,7 +103,8 @@ class Engine:
         self._contended = False  #: others held what the last claim wanted
         self._failure: BaseException | None = None
         self._unheld = False  #: the session may own rows that no slot holds
-        self._store, self._beats, self._upkeep = (StoreThread(name) for name in ("store", "heartbeat", "upkeep"))
+        self._claims, self._outcomes = StoreThread("claims"), StoreThread("outcomes")
+        self._beats, self._upkeep = StoreThread("heartbeat"), StoreThread("upkeep")
         self._heartbeat = Heartbeat(steps, self._beats, clock, monotonic)
         self._watch = Watch()
         self._allowances = allowances  #: None = no rate limits
@@ -206,9 +207,11 @@ class Engine:
             self._limits.per_lane,
             tuple(self._channels),
             unproven_slots=self._unproven_slots(),
-            allowances=await self._allowances.before_claim(free, session.id, self._store) if self._allowances else None,
+            allowances=await self._allowances.before_claim(free, session.id, self._claims)
+            if self._allowances
+            else None,
         )
-        claims = await self._store(partial(self._steps.claim, request))
+        claims = await self._claims(partial(self._steps.claim, request))
         if self._allowances is not None:
             self._allowances.spend(claims)
         self._contended = claims.contended
@@ -228,7 +231,7 @@ class Engine:
         self._unheld = False
         held = frozenset(row.id for row in self._in_flight.values())
         try:
-            freed = await self._store(partial(self._steps.free_unheld, session.id, held))
+            freed = await self._claims(partial(self._steps.free_unheld, session.id, held))
         except StoreError:
             self._unheld = True
             raise
@@ -241,7 +244,7 @@ class Engine:
             return POLL
         if self._contended:
             return LOOK_AGAIN
-        seconds = await self._store(self._steps.next_due_in)
+        seconds = await self._claims(self._steps.next_due_in)
         patience = POLL if seconds is None else min(POLL, seconds)
         return patience if self._allowances is None else self._allowances.patience(patience)
 
@@ -330,7 +333,7 @@ class Engine:
         again = False
         while True:
             try:
-                return await self._store(call)
+                return await self._outcomes(call)
             except StoreError as error:
                 if error.refused and (again or not error.conflict):
                     raise
@@ -387,20 +390,25 @@ class Engine:
                 log.exception("a channel did not close", action="close_failed", channel=channel.name)
         if self._allowances is not None:
             await self._allowances.close()
-        for thread in (self._store, self._beats, self._upkeep):
+        for thread in (self._claims, self._outcomes, self._beats, self._upkeep):
             thread.close()
 
     async def _end_session(self) -> None:
-        """In the thread of the outcomes, behind them: what they do not settle is freed or called unknown."""
+        """Behind the last claim and the last outcomes: what they leave is freed or called unknown."""
         session = self._heartbeat.session
         if session is None:
             return
         self._heartbeat.ending = True
         try:
-            returned = await self._store(partial(self._steps.end_session, session.id))
+            await self._claims(_nothing)  # one that was cut off may still be under way
+            returned = await self._outcomes(partial(self._steps.end_session, session.id))
             log.info("delivery session ended", action="session_ended", session=session.id, returned=returned)
         except Exception as error:
             log.warning("the session is left to the sweep", action="session_left", error=str(error))
+
+
+def _nothing() -> None:
+    """Takes its place behind other calls."""
 
 
 def _is_refused(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """A thread of its own for blocking store calls: where the async engine meets the synchronous store.
 
-One thread holds at most one connection, and its calls run in the order they came. The engine has three of them, so
-that a claim never waits for a sweep and a heartbeat never for either.
+One thread holds at most one connection, and its calls run in the order they came. The engine has several, so that a
+claim never waits for a sweep and a heartbeat never for either.
 
 It is a daemon, unlike the threads of an executor: a database that hangs must not keep a process from its end. What is
 cut off so is a transaction without its COMMIT, as with a kill.
@@ -21,7 +21,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
-PATIENCE = 3.0  #: seconds the end waits for a call under way; the engine closes three threads one after another
+PATIENCE = 3.0  #: seconds the end waits for a call under way; the engine closes its threads one after another
 
 
 class StoreThread:
