@@ -15,6 +15,7 @@ from notifier import __version__
 from notifier.bootstrap import System, templates_root
 from notifier.channels.sms import verify_signature
 from notifier.config import load
+from notifier.garbage import collect_seldom
 from notifier.logs import set_up
 from notifier.sources.pictures import Pictures
 from notifier.store import newest_schema
@@ -35,6 +36,7 @@ def create() -> ASGIApp:
     """Build the application from the environment (uvicorn's factory)."""
     settings = load(os.environ)
     set_up(settings.log_format, settings.log_level)
+    collect_seldom()
     return build_app(build_for_publishing(settings))
 
 

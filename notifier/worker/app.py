@@ -11,8 +11,10 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_init, worker_process_init
 from kombu.entity import Queue
+
+from notifier.garbage import collect_seldom
 
 INTAKE, ROUTE, SLOW, DELIVER = "intake", "route", "slow", "deliver"
 QUEUES = (INTAKE, ROUTE, SLOW, DELIVER)
@@ -93,6 +95,12 @@ def _our_logging(**_: Any) -> None:
     # A line for each hint would drown everything else, and a task's arguments are the sender's event (P10).
     for name in ("celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@worker_init.connect
+def _collect_seldom(**_: Any) -> None:
+    """Before the fork: what is frozen then is shared with the pool's children, and stays so."""
+    collect_seldom()
 
 
 @worker_process_init.connect
