@@ -59,6 +59,7 @@ ACCEPT_CHUNK = 100  #: events per transaction
 RELEASE_ROUNDS = 5  #: transactions of one sweep that make held rows due again
 LEFT_AFTER = timedelta(seconds=5)  #: a hint that takes longer is not coming
 ROUTE_CHUNK = 50  #: most events per transaction
+ROUTE_SHARED = 8  #: while several tenants wait: none of them waits long for the others' turns
 ROUTE_ENOUGH = 120  #: notifications after which a transaction takes on no further event
 MOST_DETAIL = 500  #: characters of what a receiver answered
 MOST_CODE = 100
@@ -115,7 +116,7 @@ class Pipeline:
     # -- route ----------------------------------------------------------------------------------------------------
 
     def route(self) -> int:
-        """Turn the oldest unrouted events into notifications, a chunk in one transaction. Returns how many events.
+        """Make notifications of unrouted events, a chunk in one transaction, tenants by turns. Returns how many events.
 
         One event that cannot be planned or stored does not hold up the others: it is set aside with the reason (P12).
         """
@@ -136,7 +137,7 @@ class Pipeline:
     def _route(self, limit: int, now: datetime, taken: list[EventId]) -> int:
         """Route a chunk; `taken` is told the ids even when this fails."""
         with self.store.write(CommitPoint.ROUTE) as tx:
-            events = tx.take_unrouted(limit, now)
+            events = tx.take_unrouted(limit, now, shared=min(limit, ROUTE_SHARED))
             taken[:] = [event.id for event in events]
             if not events:
                 return 0

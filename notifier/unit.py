@@ -228,8 +228,11 @@ class IntakeWriter(Protocol):
 class RoutingWriter(Protocol):
     """route: take unrouted events, store all notifications in one transaction."""
 
-    def take_unrouted(self, limit: int, now: datetime) -> list[Event]:
-        """Oldest unrouted events, locked (SKIP LOCKED on PostgreSQL); of each subject only the first in line."""
+    def take_unrouted(self, limit: int, now: datetime, *, shared: int | None = None) -> list[Event]:
+        """Unrouted events, locked (SKIP LOCKED on PostgreSQL): tenants take turns, of each the oldest come first.
+
+        At most `limit`, `shared` where several tenants wait; of each subject only the first in line.
+        """
 
     def set_aside(self, event_ids: Sequence[EventId], problem: str, now: datetime) -> None:
         """Routing cannot handle them: kept with the reason (P12), routed again when a configuration is applied."""

@@ -90,11 +90,6 @@ class AdminReads(Base):
             for channel, priority, begun, sent in self.connection.execute(query)
         ]
 
-    def count_unrouted(self) -> int:
-        """How many accepted events wait for routing."""
-        query = select(func.count()).select_from(events).where(events.c.routed_at.is_(None))
-        return int(self.connection.execute(query).scalar_one())
-
     def provider_ids(self, address: str, since: datetime) -> frozenset[str]:
         """The provider's names of what attempts that ended since then handed over to that address."""
         query = (
@@ -107,11 +102,6 @@ class AdminReads(Base):
             )
         )
         return frozenset(self.connection.execute(query).scalars())
-
-    def unrouted_since(self) -> datetime | None:
-        """When the first event that waits for routing was received; None = nothing waits."""
-        query = select(events.c.received_at).where(events.c.routed_at.is_(None)).order_by(events.c.id).limit(1)
-        return self.connection.execute(query).scalar_one_or_none()
 
     def next_due(self, now: datetime) -> datetime | None:
         """When after now the next lane wakes up; None = none will. What is due already is no answer: claim tells."""

@@ -19,12 +19,13 @@ from notifier.store.reads import EventReads
 from notifier.store.routing import RoutingWrites
 from notifier.store.sessions import SessionWrites
 from notifier.store.switches import SwitchWrites
+from notifier.store.unrouted import UnroutedReads
 
 if TYPE_CHECKING:
     from notifier.unit import Reader, Writer
 
 
-class SqlReader(DirectoryReads, OrderReads, EventReads, LaneReads, AdminReads, LimitReads):
+class SqlReader(DirectoryReads, OrderReads, EventReads, LaneReads, AdminReads, LimitReads, UnroutedReads):
     """Everything that can be asked; lives as long as its transaction."""
 
     def __init__(self, connection: Connection) -> None:

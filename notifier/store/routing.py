@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import ColumnElement, Integer, Update, and_, bindparam, exists, select
+from sqlalchemy import ColumnElement, Update, and_, bindparam, select
 
 from notifier.core.ids import EventId, TenantId
 from notifier.core.model import AttemptOutcome, ChannelName, Event, NotificationStatus
@@ -15,6 +15,7 @@ from notifier.store.routed import RoutedWrites
 from notifier.store.rows import event_from
 from notifier.store.tables import attempts, events, notifications
 from notifier.store.types import UtcTime
+from notifier.store.unrouted import UnroutedWrites
 
 #: Where a notification stands that its receiver may have; what waits for a retry tells by its attempts.
 MAY_HAVE_ARRIVED = frozenset(
@@ -26,20 +27,6 @@ MAY_HAVE_ARRIVED = frozenset(
     }
 )
 WAITING = (NotificationStatus.DUE, NotificationStatus.HELD)
-_BEFORE = events.alias("before")
-_FIRST_IN_LINE = ~exists().where(
-    _BEFORE.c.tenant == events.c.tenant,
-    _BEFORE.c.subject == events.c.subject,
-    _BEFORE.c.routed_at.is_(None),
-    _BEFORE.c.sequence < events.c.sequence,
-)
-_TAKE = (
-    select(events)
-    .where(events.c.routed_at.is_(None), _FIRST_IN_LINE)
-    .order_by(events.c.id)
-    .limit(bindparam("most", type_=Integer))
-)
-_TAKE_LOCKED = _TAKE.with_for_update(skip_locked=True, key_share=True)
 
 
 @cache
@@ -48,18 +35,18 @@ def _mark_routed(on_postgresql: bool) -> Update:
     return events.update().where(these).values(routed_at=bindparam("moment", type_=UtcTime))
 
 
-class RoutingWrites(RoutedWrites):
+class RoutingWrites(RoutedWrites, UnroutedWrites):
     """The route transaction."""
 
-    def take_unrouted(self, limit: int, now: datetime) -> list[Event]:
-        """Oldest unrouted events, locked; other routers skip them. Of each subject only the first in line.
+    def take_unrouted(self, limit: int, now: datetime, *, shared: int | None = None) -> list[Event]:
+        """Unrouted events, locked: of one tenant alone at most `limit`, of several at most `shared` (None: as many).
 
-        So an object's events are routed in their order, one per transaction, however many routers there are: who
-        is told of a closing depends on who was told of the opening. A row that cannot be read is set aside.
+        Tenants take turns, and of each the oldest come first; of each subject only the first in line. So an object's
+        events are routed in their order, one per transaction, however many routers there are: who is told of a closing
+        depends on who was told of the opening. A row that cannot be read is set aside.
         """
-        take = _TAKE_LOCKED if self.on_postgresql else _TAKE
         found = []
-        for row in self.connection.execute(take, {"most": limit}).mappings().all():
+        for row in self.next_unrouted(limit, limit if shared is None else shared):
             try:
                 found.append(event_from(row))
             except (ValueError, KeyError, TypeError) as error:

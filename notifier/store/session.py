@@ -8,6 +8,7 @@ Driver errors are translated into StoreError here and nowhere else.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,10 +29,10 @@ from notifier.store.turns import begin_writing
 from notifier.unit import CommitPoint
 
 BUSY_TIMEOUT = 10  #: seconds SQLite waits for another writer
+AGAIN = 0.01  #: seconds
 RESTED = 1.0  #: seconds in the pool after which a connection is asked whether it lives
 POOL = 5  #: connections kept to PostgreSQL per process
 PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT * 1000}",
     "PRAGMA foreign_keys=ON",
@@ -159,9 +160,23 @@ def _ask_rested(ping: Callable[[Any], bool], connection: Any, record: Connection
 
 def _set_pragmas(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
+    _keep_write_ahead_log(cursor)
     for pragma in PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+
+
+def _keep_write_ahead_log(cursor: Any) -> None:
+    """Once for a file, by whoever opens it first. SQLite does not wait for a lock here, whatever its timeout says."""
+    until = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(AGAIN)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ events = Table(
     UniqueConstraint("tenant", "source", "source_id"),
     UniqueConstraint("tenant", "subject", "sequence"),
 )
-Index("ix_events_unrouted", events.c.id, **_only("routed_at IS NULL"))
+Index("ix_events_unrouted", events.c.tenant, events.c.id, **_only("routed_at IS NULL"))
 Index("ix_events_unrouted_subject", events.c.tenant, events.c.subject, events.c.sequence, **_only("routed_at IS NULL"))
 Index("ix_events_set_aside", events.c.id, **_only("routing_problem IS NOT NULL"))
 Index("ix_events_tenant_received", events.c.tenant, events.c.received_at)

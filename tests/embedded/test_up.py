@@ -79,7 +79,7 @@ def test_every_part_comes_back_within_two_seconds_and_all_end_in_order(up: Up) -
 def _kill_and_await(up: Up, name: str, identity: Identity) -> None:
     os.kill(identity.pid, signal.SIGKILL)
     killed = time.monotonic()
-    wait_until(lambda: name in up.parts() and up.parts()[name].pid != identity.pid, f"{name} again", 10)
+    wait_until(lambda: up.parts().get(name, identity).pid != identity.pid, f"{name} again", 10)
     assert time.monotonic() - killed < 2, name
     up.wait_for(f"{name} is back", 60)
 
