@@ -13,8 +13,6 @@ from bench import latency, peers, pressure, report, steps, throughput
 from bench.machine import describe
 from bench.stage import Stage, stage
 
-USUAL_RATE = 100.0  #: events per second of the fairness part when the capacity was not measured in this run
-
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -46,10 +44,9 @@ def _beside(workload: str) -> Callable[[Stage, Sizes, Results], Any]:
     return run
 
 
-def _fairness(made: Stage, sizes: Sizes, results: Results) -> Any:
-    rate = latency.LOAD * results["latency"]["capacity"] if "latency" in results else USUAL_RATE
-    flood = pressure.one_big_tenant(made, rate, sizes.fair)
-    return {"flood": flood, "dead": pressure.dead_endpoints(made, rate, sizes.fair)}
+def _fairness(made: Stage, sizes: Sizes, _: Results) -> Any:
+    flood = pressure.one_big_tenant(made, sizes.loaded, sizes.fair)
+    return {"flood": flood, "dead": pressure.dead_endpoints(made, sizes.loaded, sizes.fair)}
 
 
 PARTS: Mapping[str, Callable[[Stage, Sizes, Results], Any]] = {

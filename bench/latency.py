@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import text
@@ -60,11 +60,11 @@ def through(made: Whole, what: str, postings: list[Posting], note: str = "") -> 
     return of(what, len(begun), list(made.handovers(begun).values()), note)
 
 
-def capacity(made: Whole, count: int) -> float:
-    """Single events as fast as they are taken: what arrives per second, from the first to the last."""
+def capacity(made: Whole, postings: list[Posting]) -> float:
+    """These as fast as they are taken: what arrives per second, from the first to the last."""
     made.stage.sink.reset()
-    made.post([Posting(0.0, TENANT, (picture(1_000_000 + n),)) for n in range(count)])
-    arrived, first, last = wait_for(made.stage.sink, count, 120)
+    begun = made.post([replace(posting, at=0.0) for posting in postings])
+    arrived, first, last = wait_for(made.stage.sink, len(begun), 120)
     return (arrived - 1) / (last - first) if arrived > 1 else 0.0
 
 
@@ -75,7 +75,7 @@ def run(stage: Stage, idle: int, loaded: int, rest: float) -> dict[str, Any]:
         time.sleep(rest)
         asleep = {name: (cpu - before[name]) / rest for name, cpu in made.cpu().items()}
         quiet = through(made, "idle, whole system", paced(idle, 1 / PACE, 0))
-        carried = capacity(made, loaded)
+        carried = capacity(made, paced(loaded, 1.0, 1_000_000))
         rate = LOAD * carried
         busy = through(made, f"at {rate:,.0f}/s", paced(loaded, rate, 2_000_000), f"{LOAD:.0%} of {carried:,.0f}/s")
     beside = naive(stage, idle)

@@ -26,6 +26,7 @@ import structlog
 from notifier.allowances import AllowanceKeeper
 from notifier.batching import Batcher
 from notifier.core.ids import AttemptId, NotificationId, SessionId, new_id
+from notifier.core.lanes import UnderWay, doubtful_slots, silent_in
 from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NewAttempt, Settlement
 from notifier.core.records import Swept, WorkerSession
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, StoreError, TemporaryFailure
@@ -36,7 +37,6 @@ from notifier.store_thread import StoreThread
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 0.02  #: seconds: lanes were ready, but another claim held them just then
-UNPROVEN_PART = 4  #: lanes in trouble or not proven yet hold at most one slot in so many, all together
 GROUP = 0.008  #: seconds: under load, claims and group commits begin at least this far apart
 ENOUGH = 4  #: unless one slot in so many is free, or has something to save
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
@@ -97,7 +97,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
         self._stopping = False
-        self._in_flight: dict[asyncio.Task[None], Claimed] = {}
+        self._in_flight: dict[asyncio.Task[None], tuple[Claimed, float]] = {}  #: and when it was claimed
         self._enough = max(1, self._limits.slots // ENOUGH)
         self._claimed_at = float("-inf")  #: monotonic: when the last claim began
         self._contended = False  #: others held what the last claim wanted
@@ -206,7 +206,7 @@ class Engine:
             free,
             self._limits.per_lane,
             tuple(self._channels),
-            unproven_slots=self._unproven_slots(),
+            doubtful=doubtful_slots(self._limits.slots, self._under_way()),
             allowances=await self._allowances.before_claim(free, session.id, self._claims)
             if self._allowances
             else None,
@@ -217,19 +217,18 @@ class Engine:
         self._contended = claims.contended
         for row in claims:
             task = asyncio.create_task(self._deliver(row, session))
-            self._in_flight[task] = row
+            self._in_flight[task] = row, time.monotonic()
             task.add_done_callback(self._slot_free)
             free -= 1
         return 0 < free < request.slots
 
-    def _unproven_slots(self) -> int:
-        """How many more slots lanes may have that are in trouble or not proven yet."""
-        most = max(2, self._limits.slots // UNPROVEN_PART)  # with one, a slow one would keep all others from a try
-        return max(0, most - sum(row.unproven for row in self._in_flight.values()))
+    def _under_way(self) -> list[UnderWay]:
+        now = time.monotonic()
+        return [UnderWay(row.trust, now - since) for row, since in self._in_flight.values()]
 
     async def _free_unheld(self, session: Session) -> None:
         self._unheld = False
-        held = frozenset(row.id for row in self._in_flight.values())
+        held = frozenset(row.id for row, _ in self._in_flight.values())
         try:
             freed = await self._claims(partial(self._steps.free_unheld, session.id, held))
         except StoreError:
@@ -245,7 +244,8 @@ class Engine:
         if self._contended:
             return LOOK_AGAIN
         seconds = await self._claims(self._steps.next_due_in)
-        patience = POLL if seconds is None else min(POLL, seconds)
+        waits = (POLL, seconds, silent_in(self._under_way()))
+        patience = min(wait for wait in waits if wait is not None)
         return patience if self._allowances is None else self._allowances.patience(patience)
 
     def _slot_free(self, task: asyncio.Task[None]) -> None:

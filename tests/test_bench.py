@@ -62,7 +62,7 @@ def test_deliveries_are_made_beside_waiting_rows(small_stage: Stage) -> None:
 
 
 def test_who_lives_is_heard_beside_dead_endpoints(small_stage: Stage) -> None:
-    found = pressure.dead_endpoints(small_stage, 20, 1, tenants=1, endpoints=10)
+    found = pressure.dead_endpoints(small_stage, 40, 1, tenants=1, endpoints=10)
     assert all(0 < one["arrived"] == one["sent"] for one in found["handover"])
 
 

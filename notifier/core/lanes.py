@@ -1,9 +1,13 @@
 """How much a lane may have under way, and what the answers of its receiver change about that. Pure.
 
-A lane is steady (no window), or proves itself: its in-flight window begins small and doubles with each success until it
-reaches the limit. Failures that speak of a receiver in trouble halve the window and, five in a row, open the breaker:
-the lane rests for 30 s, twice as long after each vain probe, up to 10 min. What rests, whatever the reason, comes back
-with one delivery under way; so the breaker's half-open state is nothing of its own: an open breaker whose rest is over.
+A lane is steady (no window), or proves itself: its in-flight window begins with one and doubles with each success
+until it reaches the limit. Failures that speak of a receiver in trouble halve the window and, five in a row, open the
+breaker: the lane rests for 30 s, twice as long after each vain probe, up to 10 min. What rests, whatever the reason,
+comes back with one delivery under way; so the breaker's half-open state is nothing of its own: an open breaker whose
+rest is over.
+
+With one delivery under way a lane is in doubt, until a success. Lanes in doubt share few slots: most of what they send
+may be waiting in vain for receivers that are dead.
 
 Lanes of the other priorities with the same receiver rest together. They prove themselves each on its own.
 """
@@ -17,10 +21,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.core.ids import LaneId, TenantId
-from notifier.core.model import ChannelName, LaneKey, LaneSign, Priority
+from notifier.core.model import ChannelName, DoubtfulSlots, LaneKey, LaneSign, Priority, Trust
 from notifier.errors import DeliveryError
 
-NEW_WINDOW = 5  #: under way at once in a lane that never had a success, or none for PROVEN_FOR
+NEW_WINDOW = 1  #: under way at once in a lane that never had a success, or none for PROVEN_FOR; in doubt
+DOUBTFUL_PART = 4  #: lanes in doubt hold one slot in so many; those that failed half of that
+SILENT = 1.0  #: seconds after which a delivery in doubt counts apart: for as many slots once more
 FULL_WINDOW = 64  #: a lane without a limit is steady from here on
 PROVEN_FOR = timedelta(hours=1)  #: a lane unused for longer proves itself anew: much may have happened to its receiver
 OPENS_AFTER = 5  #: failures in a row
@@ -187,28 +193,74 @@ class ReadyLane:
     id: LaneId
     tenant: TenantId
     room: int  #: how many more may be under way
-    unproven: bool
+    trust: Trust
 
 
-def shares(lanes: Sequence[ReadyLane], slots: int, per_lane: int, unproven_slots: int) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A delivery that holds a slot."""
+
+    trust: Trust
+    seconds: float  #: since it was claimed
+
+
+def doubtful_slots(slots: int, under_way: Sequence[UnderWay]) -> DoubtfulSlots:
+    """Return how many more of a worker's slots lanes in doubt may have.
+
+    Those that failed have half, so that who is new gets a try however many are dead. A receiver that keeps silent makes
+    the others wait only until it is known to be slow: then it holds one of as many slots once more.
+    """
+    doubtful = [one for one in under_way if one.trust is not Trust.PROVEN]
+    failing = [one for one in doubtful if one.trust is Trust.FAILING]
+    part = max(2, slots // DOUBTFUL_PART)  # with one, a slow one would keep all others from a try
+    most = _left(part, doubtful)
+    return DoubtfulSlots(most, min(most, _left(part // 2, failing)))
+
+
+def silent_in(under_way: Sequence[UnderWay]) -> float | None:
+    """Return the seconds until the next delivery in doubt counts apart; None = none will."""
+    waits = (SILENT - one.seconds for one in under_way if one.trust is not Trust.PROVEN)
+    return min((wait for wait in waits if wait > 0), default=None)
+
+
+def _left(part: int, doubtful: Sequence[UnderWay]) -> int:
+    silent = sum(one.seconds >= SILENT for one in doubtful)
+    return max(0, part - (len(doubtful) - silent) - max(0, silent - part))
+
+
+def shares(lanes: Sequence[ReadyLane], slots: int, per_lane: int, doubtful: DoubtfulSlots | None = None) -> list[int]:
     """Return how many rows each lane may give. Tenants take turns, and of a tenant its lanes, in the order given.
 
-    Lanes that are not proven share what is kept for them: what waits for the dead takes no slot from the living.
+    Lanes in doubt share what is kept for them: what waits for the dead takes no slot from the living.
     """
     given = [0] * len(lanes)
+    left = {Trust.PROVEN: slots, Trust.NEW: slots, Trust.FAILING: slots}
+    if doubtful is not None:
+        left |= {Trust.NEW: doubtful.all, Trust.FAILING: min(doubtful.all, doubtful.failing)}
     tenants = deque(_by_tenant(lanes))
     while tenants and slots > 0:
         turn = tenants.popleft()
         index = turn.popleft()
         lane = lanes[index]
-        if given[index] < min(lane.room, per_lane) and (not lane.unproven or unproven_slots > 0):
+        if given[index] < min(lane.room, per_lane) and left[lane.trust] > 0:
             given[index] += 1
             slots -= 1
-            unproven_slots -= lane.unproven
+            _take(left, lane.trust)
             turn.append(index)
         if turn:
             tenants.append(turn)
     return given
+
+
+def _take(left: dict[Trust, int], trust: Trust) -> None:
+    """One slot. Who failed takes of what all in doubt have, and the other way round."""
+    match trust:
+        case Trust.NEW:
+            left[Trust.NEW] -= 1
+            left[Trust.FAILING] = min(left[Trust.FAILING], left[Trust.NEW])
+        case Trust.FAILING:
+            left[Trust.NEW] -= 1
+            left[Trust.FAILING] -= 1
 
 
 def _by_tenant(lanes: Sequence[ReadyLane]) -> Iterable[deque[int]]:

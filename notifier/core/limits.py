@@ -16,7 +16,7 @@ from typing import NewType
 
 from notifier.core.ids import LaneId, SessionId, TenantId
 from notifier.core.lanes import ReadyLane, shares
-from notifier.core.model import ChannelName
+from notifier.core.model import ChannelName, Trust
 from notifier.core.policy import Policy
 
 LimitKey = NewType("LimitKey", str)  #: names a bucket, e.g. "email", "endpoint/acme/erp"
@@ -217,8 +217,8 @@ def within(allowances: Allowances, lanes: Sequence[Asking]) -> list[int]:
             sharing.setdefault(key, []).append(index)
     for key, indices in sharing.items():
         order = _in_turn(lanes, indices)
-        ready = [ReadyLane(LaneId(""), lanes[index].tenant, lanes[index].rows, unproven=False) for index in order]
-        parts = shares(ready, allowances.tokens.get(key, 0), max(given), 0)
+        ready = [ReadyLane(LaneId(""), lanes[index].tenant, lanes[index].rows, Trust.PROVEN) for index in order]
+        parts = shares(ready, allowances.tokens.get(key, 0), max(given))
         for index, part in zip(order, parts, strict=True):
             given[index] = part
     return given

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Any, overload
 
 from notifier.core.ids import (
@@ -110,6 +110,14 @@ class LaneSign(StrEnum):
     TROUBLE = "trouble"  #: it cannot be reached, does not answer, or breaks
     BUSY = "busy"  #: it, or a provider, wants to be left alone for a while
     NONE = "none"  #: nothing: the failure is ours
+
+
+class Trust(Enum):
+    """What is known of a lane's receiver. In doubt, which is all but PROVEN, a lane has one delivery under way."""
+
+    PROVEN = 0  #: it had a success since it was new, unused for long, or at rest
+    NEW = 1  #: nothing is known, or it comes back from a rest that was no failure
+    FAILING = 2  #: its last word was a failure
 
 
 class Suppression(StrEnum):
@@ -313,7 +321,7 @@ class Claimed:
     session: SessionId
     last_outcome: AttemptOutcome | None = None
     waits: int = 0  #: how many of the attempts were told to wait: they count for no retry
-    unproven: bool = False  #: its lane is in trouble, or not proven yet: it takes of the slots kept for such
+    trust: Trust = Trust.PROVEN  #: in its lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +362,14 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class DoubtfulSlots:
+    """How many more slots lanes in doubt may have."""
+
+    all: int
+    failing: int  #: of them, lanes whose last word was a failure
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimRequest:
     """How much a worker session can take now."""
 
@@ -362,7 +378,7 @@ class ClaimRequest:
     per_lane: int
     channels: tuple[ChannelName, ...] = field(default_factory=lambda: tuple(ChannelName))
     allowances: Allowances | None = None  #: tokens for lanes with a rate limit; None = no limit is in force
-    unproven_slots: int | None = None  #: most rows from lanes in trouble or not proven yet; None = any number
+    doubtful: DoubtfulSlots | None = None  #: most rows from lanes in doubt; None = any number
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ over all sessions: there is no counter that could drift.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from itertools import product
@@ -38,7 +38,16 @@ from sqlalchemy import (
 from notifier.core.ids import LaneId, NotificationId, SessionId, TenantId
 from notifier.core.lanes import PROVEN_FOR, ReadyLane, shares
 from notifier.core.limits import Allowances, Asking, within
-from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NotificationStatus, Priority
+from notifier.core.model import (
+    ChannelName,
+    Claimed,
+    ClaimRequest,
+    Claims,
+    DoubtfulSlots,
+    NotificationStatus,
+    Priority,
+    Trust,
+)
 from notifier.store.base import chunks
 from notifier.store.lanes import DUE, refresh_lanes, window_from
 from notifier.store.limiting import OUTSIDE, named
@@ -58,6 +67,8 @@ STALE = bindparam("stale", type_=UtcTime)
 WINDOW = window_from(STALE)
 LIMIT = func.coalesce(lanes.c.in_flight_limit, ANY_NUMBER)
 CEILING = case((WINDOW < LIMIT, WINDOW), else_=LIMIT)  #: most rows of the lane under way at once
+DOUBT = case((lanes.c.failures > 0, Trust.FAILING.value), else_=Trust.NEW.value)
+TRUST = case((WINDOW == 1, DOUBT), else_=Trust.PROVEN.value)
 
 
 class ClaimWrites(SwitchWrites):
@@ -71,13 +82,12 @@ class ClaimWrites(SwitchWrites):
         facts, kind = _facts(request, now), (request.allowances is not None, _gate(request))
         query = (_LOCKED if self.on_postgresql else _PLACED)[kind]
         ready = self.connection.execute(query, facts).all()
-        wanted = shares(_ready(ready), request.slots, request.per_lane, _unproven_slots(request))
+        wanted = shares(_ready(ready), request.slots, request.per_lane, request.doubtful)
         given = _within(request.allowances, ready, wanted)
         taken = self._take(ready, given, now)
         if any(row.kind_off for row in ready):
             taken = self.hold_stopped(taken)
-        unproven = {row.id for row in ready if row.in_flight_window is not None}
-        rows = self._claimed(taken, request.session, unproven)
+        rows = self._claimed(taken, request.session, {row.id: Trust(row.trust) for row in ready})
         # A lane for which no slot or no token was left had no turn: it goes on waiting longest.
         turns = [LaneId(row.id) for row, share in zip(ready, given, strict=True) if share]
         refresh_lanes(self.connection, turns, now)
@@ -102,12 +112,14 @@ class ClaimWrites(SwitchWrites):
         }
         return [NotificationId(row.id) for row in self.connection.execute(_DUE_OF_ALL, values)]
 
-    def _claimed(self, taken: Sequence[NotificationId], session: SessionId, unproven: set[str]) -> list[Claimed]:
+    def _claimed(
+        self, taken: Sequence[NotificationId], session: SessionId, trust: Mapping[str, Trust]
+    ) -> list[Claimed]:
         found: dict[str, Claimed] = {}
         for some in chunks(taken):
             for row in self._marked(some, session).mappings():
                 if row["context"] is not None:
-                    found[row["id"]] = claimed_from(row, session, unproven=row["lane_id"] in unproven)
+                    found[row["id"]] = claimed_from(row, session, trust[row["lane_id"]])
         self._fail_without_message([lost for lost in taken if lost not in found])
         return [found[notification] for notification in taken if notification in found]
 
@@ -131,14 +143,15 @@ def _facts(request: ClaimRequest, now: datetime) -> dict[str, Any]:
         "stale": now - PROVEN_FOR,
         "session": request.session,
         "channels": [name.value for name in request.channels],
-        "unproven_slots": _unproven_slots(request),
+        "most_doubtful": _most(request).all,
+        "most_failing": _most(request).failing,
         "slots": request.slots,
         **(named(request.allowances.exhausted()) if request.allowances is not None else {}),
     }
 
 
 def _ready(rows: Sequence[Row[Any]]) -> list[ReadyLane]:
-    return [ReadyLane(LaneId(r.id), TenantId(r.tenant), r.room, r.in_flight_window is not None) for r in rows]
+    return [ReadyLane(LaneId(r.id), TenantId(r.tenant), r.room, Trust(r.trust)) for r in rows]
 
 
 def _within(allowances: Allowances | None, rows: Sequence[Row[Any]], wanted: Sequence[int]) -> Sequence[int]:
@@ -157,18 +170,18 @@ class Gate(Enum):
 
     ALL = "all"
     PROVEN = "proven"
-    SOME = "some"  #: as many not proven as there are slots kept for such
+    SOME = "some"  #: as many in doubt as there are slots kept for such
 
 
 def _gate(request: ClaimRequest) -> Gate:
-    unproven = _unproven_slots(request)
-    if unproven >= request.slots:
+    most = _most(request)
+    if min(most.all, most.failing) >= request.slots:
         return Gate.ALL
-    return Gate.SOME if unproven else Gate.PROVEN
+    return Gate.SOME if most.all else Gate.PROVEN
 
 
-def _unproven_slots(request: ClaimRequest) -> int:
-    return ANY_NUMBER if request.unproven_slots is None else request.unproven_slots
+def _most(request: ClaimRequest) -> DoubtfulSlots:
+    return request.doubtful or DoubtfulSlots(ANY_NUMBER, ANY_NUMBER)
 
 
 # -- the statements, built once --------------------------------------------------------------------------------------
@@ -207,7 +220,7 @@ def _placed(*, limited: bool, gate: Gate) -> Select[Any]:
             URGENCY.label("urgency"),
             lanes.c.claimed_at,
             lanes.c.next_due_at,
-            WINDOW.label("in_flight_window"),
+            TRUST.label("trust"),
             CEILING.label("ceiling"),
             (CEILING - func.coalesce(under_way.c.held, 0)).label("room"),
         )
@@ -224,21 +237,29 @@ def _placed(*, limited: bool, gate: Gate) -> Select[Any]:
             func.row_number().over(partition_by=ready.c.tenant, order_by=among).label("turn"),
             func.max(ready.c.claimed_at).over(partition_by=ready.c.tenant).label("waited"),
         )
-        .where(ready.c.room > 0, true() if gate is not Gate.PROVEN else ready.c.in_flight_window.is_(None))
+        .where(ready.c.room > 0, true() if gate is not Gate.PROVEN else ready.c.trust == Trust.PROVEN.value)
         .subquery("turns")
     )
     places = _with_places(turns) if gate is Gate.SOME else turns
     query = select(places, any_kind_off().label("kind_off"))
     if gate is Gate.SOME:
-        few = places.c.place <= bindparam("unproven_slots", type_=Integer())
-        query = query.where(or_(places.c.in_flight_window.is_(None), few))
+        query = query.where(places.c.place <= _most_of(places.c.trust))
     return query.order_by(*_in_turn(places)).limit(bindparam("slots", type_=Integer()))
 
 
 def _with_places(turns: Subquery) -> Subquery:
-    """Numbered, those proven and those not proven apart."""
-    place = func.row_number().over(partition_by=turns.c.in_flight_window.is_(None), order_by=_in_turn(turns))
+    """Numbered, those proven, those in doubt and, of them, those that failed apart."""
+    place = func.row_number().over(partition_by=turns.c.trust, order_by=_in_turn(turns))
     return select(turns, place.label("place")).subquery("places")
+
+
+def _most_of(trust: ColumnElement[int]) -> ColumnElement[int]:
+    """So many lanes of a kind can get a turn."""
+    few = {
+        Trust.NEW.value: bindparam("most_doubtful", type_=Integer()),
+        Trust.FAILING.value: bindparam("most_failing", type_=Integer()),
+    }
+    return case(few, value=trust, else_=bindparam("slots", type_=Integer()))
 
 
 def _in_turn(turns: Subquery) -> list[ColumnElement[Any]]:
@@ -249,7 +270,7 @@ def _locked(*, limited: bool, gate: Gate) -> Select[Any]:
     """The same, each lane locked and looked at once more; lanes that another claim holds are left out."""
     places = _PLACED[limited, gate].limit(None).subquery("placed")
     now = (lanes.c.id, lanes.c.tenant, lanes.c.channel, lanes.c.target)  # not as they were before the lock
-    state = (WINDOW.label("in_flight_window"), CEILING.label("ceiling"), lanes.c.claimed_at)
+    state = (TRUST.label("trust"), CEILING.label("ceiling"), lanes.c.claimed_at)
     seen = (places.c.room, places.c.rank, places.c.kind_off)
     query = (
         select(*now, *state, *seen).join(places, lanes.c.id == places.c.id).where(_awake()).order_by(*_in_turn(places))

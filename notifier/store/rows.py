@@ -33,6 +33,7 @@ from notifier.core.model import (
     Message,
     Priority,
     Purpose,
+    Trust,
 )
 from notifier.core.orders import Action, Decision, Order, OrderStatus
 from notifier.core.records import LinkRow
@@ -167,7 +168,7 @@ def link_from(row: RowMapping) -> LinkRow:
     )
 
 
-def claimed_from(row: RowMapping, session: SessionId, *, unproven: bool = False) -> Claimed:
+def claimed_from(row: RowMapping, session: SessionId, trust: Trust = Trust.PROVEN) -> Claimed:
     """From a notification joined with its lane and message."""
     tenant, channel = TenantId(row["tenant"]), ChannelName(row["channel"])
     return Claimed(
@@ -187,7 +188,7 @@ def claimed_from(row: RowMapping, session: SessionId, *, unproven: bool = False)
         session=session,
         last_outcome=AttemptOutcome(row["last_outcome"]) if row["last_outcome"] else None,
         waits=row["waits"],
-        unproven=unproven,
+        trust=trust,
     )
 
 

@@ -15,19 +15,23 @@ from notifier.core.lanes import (
     LONGEST_REST,
     NEW_WINDOW,
     OPENS_AFTER,
+    SILENT,
     Condition,
     LaneState,
     ReadyLane,
     Told,
+    UnderWay,
     after,
     beside,
+    doubtful_slots,
     released,
     rested,
     shares,
     sign_of,
+    silent_in,
     turned,
 )
-from notifier.core.model import ChannelName, LaneSign
+from notifier.core.model import ChannelName, DoubtfulSlots, LaneSign, Trust
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, TemporaryFailure
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -93,7 +97,7 @@ def test_a_new_lane_doubles_with_each_success_up_to_its_limit() -> None:
     while state.window is not None:
         windows.append(state.window)
         state = run(state, WELL)
-    assert windows == [5, 10]
+    assert windows == [1, 2, 4, 8, 16]
     assert state == LaneState(limit=20)
 
 
@@ -235,12 +239,57 @@ def test_whatever_happens_a_lane_keeps_its_bounds_and_comes_back(
     assert healthy == LaneState(limit=limit)
 
 
+NEW, FAILING, PROVEN = UnderWay(Trust.NEW, 0), UnderWay(Trust.FAILING, 0), UnderWay(Trust.PROVEN, 0)
+LONG_NEW, LONG_FAILING = UnderWay(Trust.NEW, SILENT), UnderWay(Trust.FAILING, SILENT)
+
+
+@pytest.mark.parametrize(
+    ("under_way", "left"),
+    [
+        ([], (10, 5)),
+        ([PROVEN] * 40, (10, 5)),
+        ([NEW] * 3, (7, 5)),
+        ([NEW] * 7, (3, 3)),
+        ([NEW] * 12, (0, 0)),
+        ([FAILING] * 4, (6, 1)),
+        ([FAILING] * 5, (5, 0)),
+        ([LONG_NEW] * 10, (10, 5)),
+        ([LONG_NEW] * 13, (7, 5)),
+        ([LONG_NEW] * 20, (0, 0)),
+        ([LONG_FAILING] * 5, (10, 5)),
+        ([LONG_FAILING] * 10, (10, 0)),
+        ([LONG_FAILING] * 7 + [FAILING] * 3, (7, 0)),
+        ([LONG_NEW] * 15 + [NEW] * 5, (0, 0)),
+    ],
+)
+def test_lanes_in_doubt_have_a_quarter_of_the_slots_and_those_that_failed_half_of_that(
+    under_way: list[UnderWay], left: tuple[int, int]
+) -> None:
+    """Of 40 slots, by what lanes in doubt hold already. What is silent for a second counts apart."""
+    assert doubtful_slots(40, under_way) == DoubtfulSlots(*left)
+
+
+@given(slots=st.integers(1, 200), failing=st.integers(0, 400), long=st.booleans())
+def test_however_many_have_failed_who_is_new_gets_a_try(slots: int, failing: int, long: bool) -> None:
+    held: list[UnderWay] = []
+    for _ in range(failing):
+        if doubtful_slots(slots, held).failing:
+            held.append(LONG_FAILING if long else FAILING)
+    assert doubtful_slots(slots, held).all > 0
+
+
+def test_a_delivery_in_doubt_counts_apart_after_a_second() -> None:
+    assert silent_in([]) is None
+    assert silent_in([PROVEN, LONG_NEW]) is None
+    assert silent_in([PROVEN, UnderWay(Trust.NEW, 0.25), UnderWay(Trust.FAILING, 0.75), LONG_NEW]) == SILENT - 0.75
+
+
 READY = st.builds(
     ReadyLane,
     id=st.just(LaneId("lane")),
     tenant=st.sampled_from([TenantId(name) for name in "abc"]),
     room=st.integers(1, 30),
-    unproven=st.booleans(),
+    trust=st.sampled_from(Trust),
 )
 
 
@@ -248,19 +297,24 @@ READY = st.builds(
     lanes=st.lists(READY, max_size=12),
     slots=st.integers(1, 60),
     per_lane=st.integers(1, 50),
-    unproven=st.integers(0, 20),
+    doubtful=st.none() | st.builds(DoubtfulSlots, st.integers(0, 20), st.integers(0, 20)),
 )
 def test_shares_keep_every_bound_leave_no_slot_idle_and_treat_tenants_alike(
-    lanes: list[ReadyLane], slots: int, per_lane: int, unproven: int
+    lanes: list[ReadyLane], slots: int, per_lane: int, doubtful: DoubtfulSlots | None
 ) -> None:
-    given_ = shares(lanes, slots, per_lane, unproven)
+    given_ = shares(lanes, slots, per_lane, doubtful)
     most = [min(lane.room, per_lane) for lane in lanes]
     assert all(0 <= share <= bound for share, bound in zip(given_, most, strict=True))
-    assert sum(share for share, lane in zip(given_, lanes, strict=True) if lane.unproven) <= unproven
-    proven = sum(bound for bound, lane in zip(most, lanes, strict=True) if not lane.unproven)
-    not_proven = sum(bound for bound, lane in zip(most, lanes, strict=True) if lane.unproven)
-    assert sum(given_) == min(slots, proven + min(unproven, not_proven))
-    if not any(lane.unproven for lane in lanes):
+
+    def of(trust: Trust, numbers: list[int]) -> int:
+        return sum(number for number, lane in zip(numbers, lanes, strict=True) if lane.trust is trust)
+
+    bound_of = doubtful or DoubtfulSlots(slots, slots)
+    assert of(Trust.FAILING, given_) <= bound_of.failing
+    assert of(Trust.FAILING, given_) + of(Trust.NEW, given_) <= bound_of.all
+    in_doubt = of(Trust.NEW, most) + min(bound_of.failing, of(Trust.FAILING, most))
+    assert sum(given_) == min(slots, of(Trust.PROVEN, most) + min(bound_of.all, in_doubt))
+    if all(lane.trust is Trust.PROVEN for lane in lanes):
         by_tenant = {lane.tenant: 0 for lane in lanes}
         left = dict.fromkeys(by_tenant, 0)
         for share, bound, lane in zip(given_, most, lanes, strict=True):

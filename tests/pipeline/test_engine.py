@@ -24,6 +24,7 @@ from notifier.core.ids import (
     TenantId,
     new_id,
 )
+from notifier.core.lanes import SILENT
 from notifier.core.model import (
     AttemptOutcome,
     ChannelName,
@@ -37,6 +38,7 @@ from notifier.core.model import (
     Priority,
     Purpose,
     Settlement,
+    Trust,
 )
 from notifier.core.records import Swept, WorkerSession
 from notifier.engine import Engine, EngineLimits
@@ -216,20 +218,37 @@ def test_a_slow_receiver_holds_its_own_slot_and_no_more_than_there_are() -> None
     assert channel.busiest == 10
 
 
-def test_lanes_not_proven_hold_at_most_a_quarter_of_the_slots_whatever_they_last() -> None:
+def test_lanes_in_doubt_hold_at_most_a_quarter_of_the_slots() -> None:
     """A hundred dead endpoints keep the slots of nobody else (P3)."""
     steps, channel = Steps(30), Mailbox(seconds=0.05)
     asked: list[int] = []
 
     def claim(request: ClaimRequest) -> Claims:
-        assert request.unproven_slots is not None
-        asked.append(request.unproven_slots)
-        some = replace(request, slots=min(request.slots, request.unproven_slots))
-        return Claims(tuple(replace(row, unproven=True) for row in Steps.claim(steps, some)))
+        assert request.doubtful is not None
+        asked.append(request.doubtful.all)
+        some = replace(request, slots=min(request.slots, request.doubtful.all))
+        return Claims(tuple(replace(row, trust=Trust.NEW) for row in Steps.claim(steps, some)))
 
     steps.claim = claim  # type: ignore[method-assign]
     run(steps, channel, lambda: len(steps.of("settled")) == 30, slots=40)
     assert (asked[0], channel.busiest) == (10, 10)
+
+
+def test_what_waits_behind_the_silent_is_claimed_as_soon_as_these_count_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No hint and no free slot tells the engine so: it looks again by itself."""
+    monkeypatch.setattr(engine_module, "POLL", 30.0)
+    steps, channel = Steps(4), Mailbox(seconds=2 * SILENT)
+
+    def claim(request: ClaimRequest) -> Claims:
+        assert request.doubtful is not None
+        some = replace(request, slots=min(request.slots, request.doubtful.all))
+        return Claims(tuple(replace(row, trust=Trust.NEW) for row in Steps.claim(steps, some)))
+
+    steps.claim = claim  # type: ignore[method-assign]
+    run(steps, channel, lambda: len(steps.of("settled")) == 4, slots=8)
+    assert channel.busiest == 4, "two and, a second later, two more"
 
 
 def test_lanes_that_another_claim_held_are_looked_at_again_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from notifier.store import SqlStore
 from notifier.testing import ACME, FakeChannel, alert, credential, furnish, pipeline
 from tests.peers.process import wait_until
 
+pytestmark = pytest.mark.usefixtures("proven_lanes")
+
 EMAIL, CALLBACK = ChannelName.EMAIL, ChannelName.CALLBACK
 
 

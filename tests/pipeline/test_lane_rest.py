@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from structlog.testing import capture_logs
 
 from notifier.core.model import ChannelName
@@ -10,6 +11,8 @@ from notifier.errors import TemporaryFailure
 from notifier.ports import Delivery
 from notifier.testing import alert, order
 from tests.pipeline.road import Road
+
+pytestmark = pytest.mark.usefixtures("proven_lanes")
 
 CALLBACK, EMAIL = ChannelName.CALLBACK, ChannelName.EMAIL
 

@@ -48,6 +48,8 @@ from notifier.testing import (
 from notifier.unit import Writer
 from tests.pipeline.road import Road, sweep
 
+pytestmark = pytest.mark.usefixtures("proven_lanes")
+
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
 PICTURE = {"guid": "6f0b6c1e-5d0e-4a53-9b59-2f1f1f7f3c11"}
 

@@ -27,6 +27,8 @@ from notifier.store import SqlStore
 from notifier.store.tables import attempts, lanes, messages, notifications, suppressions
 from notifier.testing import ACME, BOREALIS, NOW, event, notification
 
+pytestmark = pytest.mark.usefixtures("proven_lanes")
+
 SESSION = SessionId("session")
 SECOND = timedelta(seconds=1)
 

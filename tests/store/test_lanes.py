@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,11 +22,13 @@ from notifier.core.model import (
     Claimed,
     ClaimRequest,
     Claims,
+    DoubtfulSlots,
     LaneKey,
     LaneSign,
     NotificationStatus,
     Priority,
     Settlement,
+    Trust,
 )
 from notifier.store import SqlStore
 from notifier.store import lanes as lanes_module
@@ -117,18 +120,19 @@ def test_slots_left_by_a_short_lane_go_to_the_next_claim(store: SqlStore) -> Non
     assert tenants(claims(store, 9).rows) == {ACME: 9}
 
 
-def test_lanes_not_proven_take_no_more_slots_than_are_kept_for_them(store: SqlStore) -> None:
+def test_lanes_in_doubt_take_no_more_slots_than_are_kept_for_them(store: SqlStore) -> None:
     """A hundred dead endpoints cannot take the slots of the living."""
     for number in range(10):
         fill(store, 3, channel=CALLBACK, target=f"new {number}", due_at=NOW - timedelta(hours=1))
     fill(store, 10, tenant=BOREALIS)
     with store.engine.begin() as connection:
         connection.execute(update(lanes).where(lanes.c.tenant == BOREALIS).values(in_flight_window=None))
-    first = claims(store, 8, unproven_slots=2)
-    assert sorted(item.unproven for item in first.rows) == [False] * 6 + [True] * 2
-    none = claims(store, 8, unproven_slots=0)
-    assert tenants(none.rows) == {BOREALIS: 4}
-    nothing = claims(store, 8, unproven_slots=0)
+        connection.execute(update(lanes).where(lanes.c.target.in_(("new 0", "new 1"))).values(failures=1))
+    first = claims(store, 8, doubtful=DoubtfulSlots(3, 1))
+    assert Counter(item.trust for item in first.rows) == {Trust.PROVEN: 5, Trust.NEW: 2, Trust.FAILING: 1}
+    none = claims(store, 8, doubtful=DoubtfulSlots(0, 0))
+    assert tenants(none.rows) == {BOREALIS: 5}
+    nothing = claims(store, 8, doubtful=DoubtfulSlots(0, 0))
     assert nothing == Claims((), contended=False), "waiting for its own rows to end is no reason to look again at once"
 
 
@@ -186,7 +190,7 @@ def test_a_lane_that_was_not_used_for_long_proves_itself_anew(store: SqlStore) -
         connection.execute(update(notifications).values(status="due", claimed_by=None))
         connection.execute(update(lanes).values(next_due_at=NOW))
     got = claims(store, 10).rows
-    assert len(got) == NEW_WINDOW and all(item.unproven for item in got)
+    assert len(got) == NEW_WINDOW and all(item.trust is Trust.NEW for item in got)
     assert lane(store, got[0]).in_flight_window == NEW_WINDOW
 
 
@@ -198,6 +202,7 @@ def test_a_claim_locks_only_the_lanes_it_serves_and_says_when_others_hold_the_re
         pytest.skip("SQLite has one writer at a time: no claim ever meets another")
     fill(store, 5)
     fill(store, 5, tenant=BOREALIS)
+    prove(store)
     with store.write() as first:
         [held] = first.claim(ClaimRequest(SESSION, 1, per_lane=50), NOW)
         other = claims(store, 1, session=OTHER)

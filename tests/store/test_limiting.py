@@ -16,6 +16,8 @@ from notifier.store import SqlStore
 from notifier.testing import ACME, BOREALIS, NOW, event, notification
 from tests.store.test_delivery import put_to_rest
 
+pytestmark = pytest.mark.usefixtures("proven_lanes")
+
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
 SESSION = SessionId(new_id())
 MAIL, TEXTS, OWN, ERP = (LimitKey(name) for name in ("email", "sms", "sms/own", "endpoint/acme/erp"))
@@ -61,7 +63,7 @@ def claim(store: SqlStore, limits: Limits, tokens: dict[LimitKey, int], second: 
 
 
 def test_a_limit_without_tokens_stops_its_lanes_and_no_others(busy: SqlStore) -> None:
-    unlimited = {("acme", "crm"): 5, ("borealis", "erp"): 5}  # new lanes prove themselves first
+    unlimited = {("acme", "crm"): 10, ("borealis", "erp"): 10}
     assert claim(busy, LIMITS, {}) == unlimited
     with busy.read() as tx:
         rows, _ = tx.list_rows("notifications", ACME, start=0, limit=100, filters={"status": "due", "channel": "sms"})
@@ -72,7 +74,7 @@ def test_all_lanes_of_a_limit_share_its_tokens(busy: SqlStore) -> None:
     found = claim(busy, LIMITS, {MAIL: 7, TEXTS: 1, OWN: 3, ERP: 2})
     assert found["acme", "email"] + found["borealis", "email"] == 7
     assert (found["acme", "sms"], found["borealis", "sms"], found["acme", "erp"]) == (1, 3, 2)
-    assert (found["acme", "crm"], found["borealis", "erp"]) == (5, 5)
+    assert (found["acme", "crm"], found["borealis", "erp"]) == (10, 10)
 
 
 def test_tenants_take_turns_for_the_tokens_of_a_shared_limit(busy: SqlStore) -> None:
@@ -88,7 +90,7 @@ def test_tenants_take_turns_for_the_tokens_of_a_shared_limit(busy: SqlStore) -> 
 
 def test_no_limit_in_force_is_no_limit(busy: SqlStore) -> None:
     with busy.write() as tx:
-        assert len(tx.claim(ClaimRequest(SESSION, 500, 50), NOW)) == 40  # five from each new lane
+        assert len(tx.claim(ClaimRequest(SESSION, 500, 50), NOW)) == 80
 
 
 def test_what_waits_is_counted_by_limit_and_no_further_than_asked_for(busy: SqlStore) -> None:
@@ -114,6 +116,6 @@ def test_a_thousand_limits_are_no_deeper_a_question_than_one(busy: SqlStore) -> 
         for n in range(3000)
     ]
     limits = limits_of([*LIMITS, *many])
-    assert claim(busy, limits, {}) == {("acme", "crm"): 5, ("borealis", "erp"): 5}
+    assert claim(busy, limits, {}) == {("acme", "crm"): 10, ("borealis", "erp"): 10}
     with busy.read() as tx:
         assert set(tx.waiting_in(limits, 1, NOW)) == {MAIL, TEXTS, OWN, ERP}

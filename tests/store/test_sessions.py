@@ -31,6 +31,8 @@ from tests.store.test_delivery import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("proven_lanes")
+
 LATER = NOW + 20 * SECOND
 DEAD_BEFORE = LATER - 10 * SECOND
 SURVIVOR = SessionId("survivor")

@@ -20,6 +20,8 @@ from notifier.store import switches as switches_module
 from notifier.store.tables import lanes, notifications
 from notifier.testing import ACME, BOREALIS, NOW, event, notification
 
+pytestmark = pytest.mark.usefixtures("proven_lanes")
+
 EMAIL, SMS, CALLBACK = ChannelName.EMAIL, ChannelName.SMS, ChannelName.CALLBACK
 SESSION = SessionId(new_id())
 
