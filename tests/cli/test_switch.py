@@ -55,6 +55,7 @@ def test_the_list_says_what_is_off_and_how_much_is_held(cli: Cli) -> None:
     assert "1 off, 2 notifications held" in shown and "[red]flood" in shown.replace("\n", "")
 
 
+@pytest.mark.usefixtures("proven_lanes")
 def test_explain_says_who_turned_it_off_and_why_p12(cli: Cli) -> None:
     (answer,) = cli.accept(fresh(order(1)))
     cli.route()
