@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench import latency, peers, pressure, report, steps, throughput
+from bench import ingest, latency, peers, pressure, report, steps, throughput
 from bench.machine import describe
 from bench.stage import Stage, stage
 
@@ -25,13 +25,14 @@ class Sizes:
     loaded: int = 2_000
     rest: float = 30.0  #: seconds of doing nothing
     fair: float = 30.0  #: seconds of each fairness run
+    ingest: float = 8.0  #: seconds of each kind of request on each database
     waiting: int = 3_000
     few: int = 10_000
     many: int = 1_000_000
     steps: int = 2_000
 
 
-QUICK = Sizes(1200, 400, 2000, 30, 300, 5.0, 6.0, 600, 1_000, 50_000, 400)
+QUICK = Sizes(1200, 400, 2000, 30, 300, 5.0, 6.0, 2.0, 600, 1_000, 50_000, 400)
 Results = dict[str, Any]
 
 
@@ -55,6 +56,7 @@ PARTS: Mapping[str, Callable[[Stage, Sizes, Results], Any]] = {
     "latency": lambda made, sizes, _: latency.run(made, sizes.idle, sizes.loaded, sizes.rest),
     "slow": lambda made, sizes, _: pressure.slow(made, sizes.slow),
     "fairness": _fairness,
+    "ingest": lambda made, sizes, _: ingest.run(made, sizes.ingest),
     "waiting": lambda made, sizes, _: pressure.waiting(made, sizes.waiting, sizes.few, sizes.many),
     "steps": lambda made, sizes, _: [one.facts() for one in steps.run(made, sizes.steps)],
 }

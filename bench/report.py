@@ -16,6 +16,8 @@ from rich.table import Table
 FOLDER = Path(__file__).parent
 TRIED = "## What was tried"  #: written by people; a run keeps it
 MISSING = float("nan")
+KINDS = ("batch", "single")  #: of requests
+GROWTH = 32  #: MB: what one batch after another may leave in a process whose memory is flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,28 @@ def goals(results: Mapping[str, Any]) -> Iterator[Goal]:
     for name, what in (("flood", "beside one tenant with 90 % of the load"), ("dead", "beside 100 dead endpoints")):
         if "fairness" in results:
             yield _at_most(f"p99 of the others {what}", results["fairness"][name]["p99_ratio"], 1.5, "x")
+    if "ingest" in results:
+        yield from _ingest_goals(results["ingest"])
     if "waiting" in results:
         yield _at_most("cost beside the most waiting rows", results["waiting"]["cost_ratio"], 1.2, "x")
+
+
+def _ingest_goals(results: Mapping[str, Any]) -> Iterator[Goal]:
+    for database, found in _by_database(results):
+        yield _at_least(f"ingest in batches, {database}", round(found["batch"]["events"], 1), 5_000, "events/s")
+        yield _at_least(
+            f"ingest of single events, {database}", round(found["single"]["requests"], 1), 500, "requests/s"
+        )
+        yield _below(f"growth of the web process meanwhile, {database}", growth(found), GROWTH, "MB")
+
+
+def _by_database(results: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(name, found) for name, found in results.items() if "drained" in found]
+
+
+def growth(found: Mapping[str, Any]) -> float:
+    """MB that the web process grew under either kind of request, after it was warm."""
+    return float(round(max(after - before for before, after in (found[kind]["web memory"] for kind in KINDS)), 1))
 
 
 def _at_least(what: str, found: float, least: float, unit: str) -> Goal:
@@ -101,6 +123,8 @@ def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[li
     if "fairness" in results:
         seen = [*results["fairness"]["flood"]["handover"], *results["fairness"]["dead"]["handover"]]
         yield "Fairness, hand-over", *_handover(seen)
+    if "ingest" in results:
+        yield "Ingest, with routing and delivery running", *_ingest(results["ingest"])
     if "waiting" in results:
         yield "Waiting rows", *_throughput(results["waiting"]["runs"])
     if "steps" in results:
@@ -127,6 +151,26 @@ def _throughput(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list
 def _handover(seen: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     names = ("what", "sent", "arrived", "p50_ms", "p99_ms", "note")
     return ["what", "sent", "arrived", "p50 ms", "p99 ms", "note"], [[str(one[name]) for name in names] for one in seen]
+
+
+def _ingest(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    head = ["database", "kind", "events/s", "requests/s", "p50 ms", "p99 ms", "of bare web", "of one commit each"]
+    rows = [_ingested(database, kind, found[kind]) for database, found in _by_database(results) for kind in KINDS]
+    return [*head, "web us", "postgres us", "routed/s", "web MB"], rows
+
+
+def _ingested(database: str, kind: str, found: Mapping[str, Any]) -> list[str]:
+    cpu = found["cpu us per event"]
+    speed = [
+        f"{found['events']:,.0f}",
+        f"{found['requests']:,.0f}",
+        f"{found['p50'] * 1e3:.1f}",
+        f"{found['p99'] * 1e3:.1f}",
+    ]
+    beside = [f"{found['of bare web']:.0%}", f"{found['of one commit per event']:.1f} x"]
+    cost = [f"{cpu[part]:.0f}" if part in cpu else "" for part in ("web", "postgres")]
+    memory = " to ".join(f"{mb:.0f}" for mb in found["web memory"])
+    return [database, kind, *speed, *beside, *cost, f"{found['routed']:,.0f}", memory]
 
 
 def show(results: Mapping[str, Any]) -> None:

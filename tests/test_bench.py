@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import latency, peers, pressure, report, steps, throughput
+from bench import ingest, latency, peers, pressure, report, steps, throughput
 from bench.stage import Stage, stage
 from bench.workload import backlog
 from tests.peers.policy import require_peer
@@ -66,6 +66,17 @@ def test_who_lives_is_heard_beside_dead_endpoints(small_stage: Stage) -> None:
     assert all(0 < one["arrived"] == one["sent"] for one in found["handover"])
 
 
+def test_events_are_taken_one_by_one_and_in_batches_on_either_database(small_stage: Stage) -> None:
+    found = ingest.run(small_stage, 1.0)
+    for database in ingest.DATABASES:
+        assert all(found[database][kind]["events"] > 0 for kind in report.KINDS)
+        assert {*found[database]["batch"]["answers"], *found[database]["single"]["answers"]} == {"202"}
+    names = [goal.what for goal in report.goals({"ingest": found})]
+    assert [name.rpartition(", ")[2] for name in names] == ["sqlite"] * 3 + ["postgresql"] * 3
+    [(_, _, _), (_, head, rows)] = report.tables({"ingest": found})
+    assert len(rows) == 4 and {len(row) for row in rows} == {len(head)}
+
+
 def test_every_step_has_a_time_and_a_floor(small_stage: Stage) -> None:
     found = steps.run(small_stage, 2 * steps.BATCH)
     assert {one.step for one in found} >= {"claim", "attempt", "settle", "sign", "render", "MIME"}
@@ -92,6 +103,21 @@ def test_a_goal_is_met_missed_or_void() -> None:
     void = [*runs[:2], _run("naive Celery", 150, "VOID: too slow")]
     assert math.isnan(report.times(void, "naive"))
     assert next(iter(report.goals({"plain": void}))).verdict == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("events", "requests", "memory", "verdicts"),
+    [
+        (5_000.0, 500.0, [80.0, 111.0], ["met"] * 3),
+        (4_999.0, 499.0, [80.0, 112.0], ["missed"] * 3),
+    ],
+)
+def test_ingest_is_judged_by_its_speed_and_by_what_it_leaves_in_memory(
+    events: float, requests: float, memory: list[float], verdicts: list[str]
+) -> None:
+    one = {"events": events, "requests": requests, "web memory": memory}
+    results = {"bare web": {}, "sqlite": {"batch": one, "single": one, "drained": {}}}
+    assert [goal.verdict for goal in report.goals({"ingest": results})] == verdicts
 
 
 def test_results_keep_what_people_wrote_about_what_was_tried(tmp_path: Path) -> None:
