@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,10 +23,11 @@ VERDICT = re.compile(
 
 
 def run_demo(folder: Path, **settings: str) -> tuple[int, str, tuple[int, ...]]:
-    """Exit code, everything printed, and the five numbers of the last line."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), **settings}
+    """Exit code, everything printed, and the five numbers of the last line. What it leaves to look at is removed."""
     command = [sys.executable, "-m", "notifier", "demo", "--once"]
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=360)
+    with tempfile.TemporaryDirectory(prefix="demo") as left:
+        environment = {**os.environ, "PYTHONPATH": str(folder), "TMPDIR": left, **settings}
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=360)
     last = next((line for line in reversed(run.stdout.splitlines()) if line.startswith("demo: ")), "")
     verdict = VERDICT.fullmatch(last)
     assert verdict, run.stdout[-3000:] + run.stderr[-3000:]
