@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +27,7 @@ import structlog
 from notifier.allowances import AllowanceKeeper
 from notifier.batching import Batcher
 from notifier.core.ids import AttemptId, NotificationId, SessionId, new_id
-from notifier.core.lanes import UnderWay, doubtful_slots, silent_in
+from notifier.core.lanes import UnderWay, doubtful_slots, most_of_one_tenant, silent_in
 from notifier.core.model import ChannelName, Claimed, ClaimRequest, Claims, NewAttempt, Settlement
 from notifier.core.records import Swept, WorkerSession
 from notifier.errors import DeliveryError, OutcomeUnknown, PermanentFailure, StoreError, TemporaryFailure
@@ -207,6 +208,8 @@ class Engine:
             self._limits.per_lane,
             tuple(self._channels),
             doubtful=doubtful_slots(self._limits.slots, self._under_way()),
+            per_tenant=most_of_one_tenant(self._limits.slots),
+            held=Counter(row.tenant for row, _ in self._in_flight.values()),
             allowances=await self._allowances.before_claim(free, session.id, self._claims)
             if self._allowances
             else None,

@@ -6,6 +6,9 @@ breaker: the lane rests for 30 s, twice as long after each vain probe, up to 10 
 comes back with one delivery under way; so the breaker's half-open state is nothing of its own: an open breaker whose
 rest is over.
 
+Whatever its receivers do, one tenant does not hold all slots of a worker: deliveries that each take half a minute and
+succeed would leave none to the others.
+
 With one delivery under way a lane is in doubt, until a success. Lanes in doubt share few slots: most of what they send
 may be waiting in vain for receivers that are dead.
 
@@ -15,7 +18,7 @@ Lanes of the other priorities with the same receiver rest together. They prove t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,6 +28,7 @@ from notifier.core.model import ChannelName, DoubtfulSlots, LaneKey, LaneSign, P
 from notifier.errors import DeliveryError
 
 NEW_WINDOW = 1  #: under way at once in a lane that never had a success, or none for PROVEN_FOR; in doubt
+TENANT_PART = 4  #: one slot in so many is for the other tenants
 DOUBTFUL_PART = 4  #: lanes in doubt hold one slot in so many; those that failed half of that
 SILENT = 1.0  #: seconds after which a delivery in doubt counts apart: for as many slots once more
 FULL_WINDOW = 64  #: a lane without a limit is steady from here on
@@ -204,6 +208,11 @@ class UnderWay:
     seconds: float  #: since it was claimed
 
 
+def most_of_one_tenant(slots: int) -> int:
+    """Return how many of a worker's slots one tenant may hold. At most one tenant is ever that far."""
+    return slots - slots // TENANT_PART
+
+
 def doubtful_slots(slots: int, under_way: Sequence[UnderWay]) -> DoubtfulSlots:
     """Return how many more of a worker's slots lanes in doubt may have.
 
@@ -228,7 +237,13 @@ def _left(part: int, doubtful: Sequence[UnderWay]) -> int:
     return max(0, part - (len(doubtful) - silent) - max(0, silent - part))
 
 
-def shares(lanes: Sequence[ReadyLane], slots: int, per_lane: int, doubtful: DoubtfulSlots | None = None) -> list[int]:
+def shares(
+    lanes: Sequence[ReadyLane],
+    slots: int,
+    per_lane: int,
+    doubtful: DoubtfulSlots | None = None,
+    room_of: Callable[[TenantId], int] | None = None,
+) -> list[int]:
     """Return how many rows each lane may give. Tenants take turns, and of a tenant its lanes, in the order given.
 
     Lanes in doubt share what is kept for them: what waits for the dead takes no slot from the living.
@@ -238,13 +253,17 @@ def shares(lanes: Sequence[ReadyLane], slots: int, per_lane: int, doubtful: Doub
     if doubtful is not None:
         left |= {Trust.NEW: doubtful.all, Trust.FAILING: min(doubtful.all, doubtful.failing)}
     tenants = deque(_by_tenant(lanes))
+    rooms = {lane.tenant: slots if room_of is None else room_of(lane.tenant) for lane in lanes}
     while tenants and slots > 0:
         turn = tenants.popleft()
         index = turn.popleft()
         lane = lanes[index]
+        if rooms[lane.tenant] <= 0:
+            continue
         if given[index] < min(lane.room, per_lane) and left[lane.trust] > 0:
             given[index] += 1
             slots -= 1
+            rooms[lane.tenant] -= 1
             _take(left, lane.trust)
             turn.append(index)
         if turn:

@@ -379,6 +379,12 @@ class ClaimRequest:
     channels: tuple[ChannelName, ...] = field(default_factory=lambda: tuple(ChannelName))
     allowances: Allowances | None = None  #: tokens for lanes with a rate limit; None = no limit is in force
     doubtful: DoubtfulSlots | None = None  #: most rows from lanes in doubt; None = any number
+    per_tenant: int | None = None  #: most rows of one tenant that the session may have under way; None = any number
+    held: Mapping[TenantId, int] = field(default_factory=dict)  #: rows that it has under way
+
+    def room_of(self, tenant: TenantId) -> int:
+        """How many more rows of the tenant it may take."""
+        return self.slots if self.per_tenant is None else max(0, self.per_tenant - self.held.get(tenant, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class ClaimWrites(SwitchWrites):
         facts, kind = _facts(request, now), (request.allowances is not None, _gate(request))
         query = (_LOCKED if self.on_postgresql else _PLACED)[kind]
         ready = self.connection.execute(query, facts).all()
-        wanted = shares(_ready(ready), request.slots, request.per_lane, request.doubtful)
+        wanted = shares(_ready(ready), request.slots, request.per_lane, request.doubtful, request.room_of)
         given = _within(request.allowances, ready, wanted)
         taken = self._take(ready, given, now)
         if any(row.kind_off for row in ready):
@@ -143,6 +143,7 @@ def _facts(request: ClaimRequest, now: datetime) -> dict[str, Any]:
         "stale": now - PROVEN_FOR,
         "session": request.session,
         "channels": [name.value for name in request.channels],
+        "full": next((tenant for tenant in request.held if not request.room_of(tenant)), None),
         "most_doubtful": _most(request).all,
         "most_failing": _most(request).failing,
         "slots": request.slots,
@@ -226,6 +227,7 @@ def _placed(*, limited: bool, gate: Gate) -> Select[Any]:
         )
         .join(under_way, under_way.c.lane_id == lanes.c.id, isouter=True)
         .where(_awake(), lanes.c.channel.in_(bindparam("channels", expanding=True)), no_lane_switch())
+        .where(lanes.c.tenant.is_distinct_from(bindparam("full", type_=Word())))
         .where(OUTSIDE if limited else true())
         .where(exists().where(workers.c.id == bindparam("session", type_=Id())))
         .subquery("ready")

@@ -24,6 +24,7 @@ from notifier.core.lanes import (
     after,
     beside,
     doubtful_slots,
+    most_of_one_tenant,
     released,
     rested,
     shares,
@@ -282,6 +283,17 @@ def test_a_delivery_in_doubt_counts_apart_after_a_second() -> None:
     assert silent_in([]) is None
     assert silent_in([PROVEN, LONG_NEW]) is None
     assert silent_in([PROVEN, UnderWay(Trust.NEW, 0.25), UnderWay(Trust.FAILING, 0.75), LONG_NEW]) == SILENT - 0.75
+
+
+@pytest.mark.parametrize(("slots", "most"), [(1, 1), (3, 3), (4, 3), (100, 75), (200, 150)])
+def test_one_tenant_leaves_a_quarter_of_the_slots_to_the_others(slots: int, most: int) -> None:
+    assert most_of_one_tenant(slots) == most
+
+
+def test_a_tenant_gets_no_more_than_its_room_and_the_others_get_the_rest() -> None:
+    ready = [ReadyLane(LaneId(name), TenantId(name[0]), 30, Trust.PROVEN) for name in ("a1", "a2", "b1")]
+    assert shares(ready, 20, 50, None, {"a": 5, "b": 30}.__getitem__) == [3, 2, 15]
+    assert shares(ready, 20, 50, None, {"a": 0, "b": 8}.__getitem__) == [0, 0, 8]
 
 
 READY = st.builds(

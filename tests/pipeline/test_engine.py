@@ -234,6 +234,20 @@ def test_lanes_in_doubt_hold_at_most_a_quarter_of_the_slots() -> None:
     assert (asked[0], channel.busiest) == (10, 10)
 
 
+def test_a_claim_is_told_what_each_tenant_holds_and_may_hold() -> None:
+    steps, channel = Steps(6), Mailbox(seconds=0.05)
+    asked: list[ClaimRequest] = []
+
+    def claim(request: ClaimRequest) -> Claims:
+        asked.append(request)
+        return Steps.claim(steps, replace(request, slots=min(request.slots, 3)))
+
+    steps.claim = claim  # type: ignore[method-assign]
+    run(steps, channel, lambda: len(steps.of("settled")) == 6, slots=8)
+    assert [request.per_tenant for request in asked[:2]] == [6, 6]
+    assert [dict(request.held) for request in asked[:2]] == [{}, {ACME: 3}]
+
+
 def test_what_waits_behind_the_silent_is_claimed_as_soon_as_these_count_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

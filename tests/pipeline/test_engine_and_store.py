@@ -111,7 +111,7 @@ def test_a_slow_receiver_holds_its_own_slot_only(pipe: Pipeline, store: SqlStore
 def test_a_stop_sends_and_settles_what_is_in_flight_and_leaves_the_rest_due_p4(pipe: Pipeline, store: SqlStore) -> None:
     fill(pipe, 30)
     mail = FakeChannel(seconds=lambda _: 0.4)
-    took = run(pipe, [mail], lambda: mail.busy == 5, slots=5)
+    took = run(pipe, [mail], lambda: mail.busy == 4, slots=5)  # one is for other tenants
     assert took < 5
     found = statuses(store, channel="email")
     assert found.count("sent") == len(mail.sent) and found.count("due") == 30 - len(mail.sent)

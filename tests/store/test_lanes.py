@@ -136,6 +136,20 @@ def test_lanes_in_doubt_take_no_more_slots_than_are_kept_for_them(store: SqlStor
     assert nothing == Claims((), contended=False), "waiting for its own rows to end is no reason to look again at once"
 
 
+def test_a_tenant_that_holds_its_part_of_the_slots_is_not_even_looked_at(store: SqlStore) -> None:
+    """It has waited longest, and would win the one free slot for ever."""
+    for number in range(5):
+        fill(store, 5, channel=CALLBACK, target=f"slow {number}", due_at=NOW - timedelta(hours=1))
+    fill(store, 5, tenant=BOREALIS)
+    prove(store)
+    rows = claims(store, 1, per_tenant=75, held={ACME: 75, BOREALIS: 24}).rows
+    assert tenants(rows) == {BOREALIS: 1}
+    rows = claims(store, 10, per_tenant=75, held={ACME: 73}).rows
+    assert tenants(rows) == {ACME: 2, BOREALIS: 4}
+    nothing = claims(store, 10, per_tenant=75, held={ACME: 75})
+    assert nothing == Claims((), contended=False)
+
+
 # -- limits over all sessions ----------------------------------------------------------------------------------------
 
 
