@@ -11,14 +11,18 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Integer,
     Select,
     Table,
     Text,
     any_,
     bindparam,
     func,
+    literal_column,
     select,
+    true,
 )
+from sqlalchemy import column as sql_column
 from sqlalchemy.dialects import postgresql, sqlite
 
 from notifier.store.rowsets import IGNORE, replacing, rowset
@@ -90,6 +94,21 @@ def among(column: Column[str], parameter: str, *, on_postgresql: bool) -> Column
         return column == any_(bindparam(parameter, type_=ARRAY(Text)))
     given = func.json_each(bindparam(parameter, type_=Text)).table_valued("value")
     return column.in_(select(given.c.value))
+
+
+def each_of(query: Select[Any], column: Column[str], parameter: str, *, on_postgresql: bool) -> Select[Any]:
+    """The rows of a query of which the column is one of the texts of a parameter (`Base._many`), in no order.
+
+    For a column at the end of an index. PostgreSQL is made to look up one text after the other: with no statistics yet
+    of a tenant's rows it would rather read all of them, a hundred times slower than it thought.
+    """
+    if not on_postgresql:
+        return query.where(among(column, parameter, on_postgresql=False))
+    texts = bindparam(parameter, type_=ARRAY(Text))
+    given = func.unnest(texts).table_valued(sql_column("text", Text)).render_derived(name="given")
+    one = query.where(column == given.c.text).offset(literal_column("0", Integer))  # OFFSET: planned on its own
+    found = one.correlate(given).lateral("found")
+    return select(found).select_from(given).join(found, true())
 
 
 def chunks(values: Sequence[Item], size: int = MOST_VALUES) -> Iterator[Sequence[Item]]:

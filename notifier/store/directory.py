@@ -12,7 +12,7 @@ from sqlalchemy import BindParameter, Row, Select, bindparam, select
 
 from notifier.core.ids import OutletCode, RecipientId, TenantId, new_id
 from notifier.core.model import ChannelName, Contact, Outlet, Recipient
-from notifier.store.base import Base, among, chunks
+from notifier.store.base import Base, chunks, each_of
 from notifier.store.tables import outlet_contacts, outlets, recipients, suppressions
 
 OUTLET_FIELDS = tuple(field.name for field in fields(Outlet))
@@ -22,19 +22,19 @@ _SUPPRESSED = select(suppressions.c.channel, suppressions.c.address).where(suppr
 
 @cache
 def _outlets(on_postgresql: bool) -> Select[Any]:
-    these = among(outlets.c.code, "codes", on_postgresql=on_postgresql)
-    return select(*(outlets.c[name] for name in OUTLET_FIELDS)).where(outlets.c.tenant == _OWNER, these)
+    query = select(*(outlets.c[name] for name in OUTLET_FIELDS)).where(outlets.c.tenant == _OWNER)
+    return each_of(query, outlets.c.code, "codes", on_postgresql=on_postgresql)
 
 
 @cache
 def _contacts(on_postgresql: bool) -> Select[Any]:
-    return (
-        select(outlet_contacts.c.outlet, outlet_contacts.c.role, recipients)
+    query = (
+        select(outlet_contacts.c.outlet, outlet_contacts.c.role, outlet_contacts.c.position, recipients)
         .join(recipients, recipients.c.id == outlet_contacts.c.recipient_id)
         .where(outlet_contacts.c.tenant == _OWNER, recipients.c.tenant == _OWNER)
-        .where(among(outlet_contacts.c.outlet, "codes", on_postgresql=on_postgresql))
-        .order_by(outlet_contacts.c.outlet, outlet_contacts.c.position, recipients.c.id)
     )
+    found = each_of(query, outlet_contacts.c.outlet, "codes", on_postgresql=on_postgresql)
+    return found.order_by(*(found.selected_columns[name] for name in ("outlet", "position", "id")))
 
 
 class DirectoryReads(Base):

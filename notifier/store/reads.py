@@ -16,7 +16,7 @@ from notifier.core.ids import EventId, NotificationId, TenantId
 from notifier.core.model import ChannelName, Event, Message, NotificationStatus
 from notifier.core.records import QuarantineEntry, SubjectState
 from notifier.core.switches import SWITCHED_OFF, Switch, stopped_by
-from notifier.store.base import among
+from notifier.store.base import each_of
 from notifier.store.routing import about
 from notifier.store.rows import event_from, message_from
 from notifier.store.switches import SwitchReads
@@ -150,15 +150,15 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 @cache
 def _known(on_postgresql: bool) -> Select[Any]:
-    these = among(events.c.source_id, "names", on_postgresql=on_postgresql)
     mine = (events.c.tenant == bindparam("owner"), events.c.source == bindparam("origin"))
-    return select(events.c.source_id, events.c.id, events.c.content_hash).where(*mine, these)
+    query = select(events.c.source_id, events.c.id, events.c.content_hash).where(*mine)
+    return each_of(query, events.c.source_id, "names", on_postgresql=on_postgresql)
 
 
 @cache
 def _subjects(on_postgresql: bool) -> Select[Any]:
-    these = among(subjects.c.subject, "names", on_postgresql=on_postgresql)
-    return select(subjects).where(subjects.c.tenant == bindparam("owner"), these)
+    query = select(subjects).where(subjects.c.tenant == bindparam("owner"))
+    return each_of(query, subjects.c.subject, "names", on_postgresql=on_postgresql)
 
 
 class EventReads(SwitchReads):

@@ -161,8 +161,18 @@ events = Table(
     UniqueConstraint("tenant", "source", "source_id"),
     UniqueConstraint("tenant", "subject", "sequence"),
 )
-Index("ix_events_unrouted", events.c.tenant, events.c.id, **_only("routed_at IS NULL"))
-Index("ix_events_unrouted_subject", events.c.tenant, events.c.subject, events.c.sequence, **_only("routed_at IS NULL"))
+# Each says more than it needs, in words that only the question it is made for repeats (notifier.store.unrouted). By the
+# statistics of a quiet hour, when nothing waits, PostgreSQL takes both for equal, and one of them reads all that waits.
+UNROUTED_IN_ORDER = "routed_at IS NULL AND id <> ''"
+UNROUTED_OF_SUBJECT = "routed_at IS NULL AND subject <> ''"
+Index("ix_events_unrouted", events.c.tenant, events.c.id, **_only(UNROUTED_IN_ORDER))
+Index(
+    "ix_events_unrouted_subject",
+    events.c.tenant,
+    events.c.subject,
+    events.c.sequence,
+    **_only(UNROUTED_OF_SUBJECT),
+)
 Index("ix_events_set_aside", events.c.id, **_only("routing_problem IS NOT NULL"))
 Index("ix_events_tenant_received", events.c.tenant, events.c.received_at)
 

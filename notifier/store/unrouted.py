@@ -41,7 +41,7 @@ class UnroutedReads(Base):
 
     def count_unrouted(self) -> int:
         """How many accepted events wait for routing."""
-        query = select(func.count()).select_from(events).where(events.c.routed_at.is_(None))
+        query = select(func.count()).select_from(events).where(_in_order(events))
         return int(self.connection.execute(query).scalar_one())
 
     def unrouted_since(self) -> datetime | None:
@@ -101,21 +101,31 @@ def _waiting() -> Select[tuple[str, str]]:
 def _next(
     wanted: ColumnElement[str], table: FromClause, *beyond: ColumnElement[bool], of: FromClause | None = None
 ) -> ScalarSelect[str]:
-    query = select(wanted).where(table.c.routed_at.is_(None), *beyond)
+    query = select(wanted).where(_in_order(table), *beyond)
     return query.order_by(table.c.tenant, table.c.id).limit(literal_column("1")).correlate(of).scalar_subquery()
+
+
+def _in_order(table: FromClause) -> ColumnElement[bool]:
+    """Not routed, in the words of the index in the order of ids (`UNROUTED_IN_ORDER`); no event has an empty id."""
+    return and_(table.c.routed_at.is_(None), table.c.id != literal_column("''"))
+
+
+def _of_subject(table: FromClause) -> ColumnElement[bool]:
+    """Not routed, in the words of the index by subject (`UNROUTED_OF_SUBJECT`); no event has an empty subject."""
+    return and_(table.c.routed_at.is_(None), table.c.subject != literal_column("''"))
 
 
 def _first_in_line() -> ColumnElement[bool]:
     """Asked of each event by itself: of a join PostgreSQL may think that it is cheaper to compare all with all."""
     line = events.alias("line")
-    same = and_(line.c.tenant == events.c.tenant, line.c.subject == events.c.subject, line.c.routed_at.is_(None))
+    same = and_(line.c.tenant == events.c.tenant, line.c.subject == events.c.subject, _of_subject(line))
     return events.c.sequence == select(func.min(line.c.sequence)).where(same).correlate(events).scalar_subquery()
 
 
 def _take(tenant: ColumnElement[str]) -> Select[tuple[object, ...]]:
     """Written as a range: a planner that sees a single value walks all tenants' events in the order of their ids."""
     own = and_(events.c.tenant >= tenant, events.c.tenant <= tenant)
-    unrouted = select(events).where(own, events.c.routed_at.is_(None), _first_in_line())
+    unrouted = select(events).where(own, _in_order(events), _first_in_line())
     return unrouted.order_by(events.c.tenant, events.c.id).limit(_SHARE)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import redis
+import structlog
 
 from notifier import limiter as limiter_module
 from notifier.core.limits import Limit, LimitKey, Share
@@ -112,11 +114,13 @@ def test_scripts_that_the_server_forgot_are_sent_again(valkey: RunningBroker) ->
 
 
 def test_a_server_that_dies_and_comes_back_never_lets_more_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two sessions want all they can get: shared, then each its share, then shared again."""
     monkeypatch.setattr(limiter_module, "RETRY_AFTER", 0.3)
     monkeypatch.setattr(limiter_module, "SETTLE", 0.5)
+    told = structlog.testing.LogCapture()
+    monkeypatch.setattr(limiter_module, "log", structlog.wrap_logger(None, processors=[told]))
     got: list[tuple[float, int]] = []
 
     async def main() -> None:
@@ -141,9 +145,8 @@ def test_a_server_that_dies_and_comes_back_never_lets_more_through(
     seconds = got[-1][0] - got[0][0]
     assert sum(tokens for _, tokens in got) >= MAIL.rate * seconds * 0.7  # and it went on all the time
     assert max(after[0] - before[0] for before, after in itertools.pairwise(got)) < 1.0
-    told = capfd.readouterr()
-    text = told.out + told.err
-    assert text.count("limits_local") == 2 and text.count("limits_shared") == 2
+    actions = Counter(entry["action"] for entry in told.entries)
+    assert actions == {"limits_local": 2, "limits_shared": 2}
 
 
 def test_an_answer_that_takes_too_long_is_no_answer() -> None:

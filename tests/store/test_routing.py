@@ -100,23 +100,39 @@ def test_the_oldest_event_that_waits_is_known_whosever_it_is(store: SqlStore) ->
         assert tx.unrouted_since() == late.received_at
 
 
-def test_what_is_read_for_a_chunk_does_not_grow_with_what_waits(store: SqlStore) -> None:
-    """Every table is entered by an index over what waits, whatever the planner was told about the values."""
-    save(store, *(event(subject=f"alert/{number}") for number in range(3_000)), event(BOREALIS))
+@pytest.mark.parametrize("counted", ["never", "when all was routed", "while they wait"])
+def test_what_is_read_for_a_chunk_does_not_grow_with_what_waits(store: SqlStore, counted: str) -> None:
+    """Whatever the planner knows: a system that was idle for an hour believes that nothing ever waits."""
+    save(store, *(event(subject=f"alert/{number}") for number in range(200)))
     with store.engine.begin() as connection:
-        connection.execute(text("ANALYZE events"))
+        connection.execute(text("UPDATE events SET routed_at = 1"))
+    _count(store, counted == "when all was routed")
+    # Long names make one index higher than the other, which is enough for a planner that takes both for empty.
+    save(store, *(event(subject=f"alert/{number:0100}") for number in range(3_000)), event(BOREALIS))
+    _count(store, counted == "while they wait")
+    with store.engine.begin() as connection:
         on_postgresql = connection.dialect.name == "postgresql"
         known: dict[str, Any] = {"tenants": [ACME], "owner": ACME}
         for statement in (unrouted.WAITING, unrouted.TAKE_OF_ALL if on_postgresql else unrouted.TAKE):
             made = statement.compile(dialect=connection.dialect)
             values = {name: known.get(name, 50) for name in made.params}
-            explain = "EXPLAIN " if on_postgresql else "EXPLAIN QUERY PLAN "
+            explain = "EXPLAIN (ANALYZE, BUFFERS)" if on_postgresql else "EXPLAIN QUERY PLAN"
             given = values if on_postgresql else tuple(values[name] for name in made.positiontup or ())
-            plan = str(connection.exec_driver_sql(f"{explain}{made}", given).all())
+            plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {made}", given))
             assert "ix_events_unrouted" in plan
-            assert not re.search(r"pk_events|Seq Scan|SCAN (events|first|later|line)\b(?! USING)|Sort Method", plan), (
-                plan
-            )
+            assert not re.search(r"pk_events|Seq Scan|SCAN (events|first|later|line)\b(?! USING)", plan), plan
+            if on_postgresql:
+                read = re.search(r"Buffers: shared hit=(\d+)", plan)
+                assert read, plan
+                assert int(read[1]) < 1_000, plan  # pages of 8 KB
+
+
+def _count(store: SqlStore, now: bool) -> None:
+    """Let PostgreSQL count what is in its tables, as it does by itself from time to time; SQLite never does."""
+    if now and store.engine.dialect.name == "postgresql":
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM"))
+            connection.execute(text("ANALYZE"))
 
 
 def test_an_event_comes_back_as_it_was_accepted(store: SqlStore) -> None:

@@ -27,7 +27,7 @@ def test_migrations_end_where_the_tables_are(store: SqlStore) -> None:
 
 def test_the_store_knows_its_schema(store: SqlStore) -> None:
     with store.read() as tx:
-        assert tx.schema_version() == newest_schema() == "0007"
+        assert tx.schema_version() == newest_schema() == "0008"
 
 
 def test_migrating_again_changes_nothing(store: SqlStore, store_url: str) -> None:
