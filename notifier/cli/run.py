@@ -48,9 +48,11 @@ def up() -> None:
 def worker(
     kind: Worker,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Pool processes of the intake worker.")] = 2,
+    nice: Annotated[int, typer.Option(min=0, max=19, help="How far to stand back for the web on a busy machine.")] = 10,
 ) -> None:
     """Run a worker: `intake` accepts and routes, `deliver` sends (one per core)."""
     _require_broker()
+    os.nice(nice)  # what is accepted will be sent, only later; what is not accepted in time is the sender's trouble
     _become("celery", "-A", "notifier.worker.app", "worker", *worker_options(kind, concurrency))
 
 

@@ -166,13 +166,8 @@ events = Table(
 UNROUTED_IN_ORDER = "routed_at IS NULL AND id <> ''"
 UNROUTED_OF_SUBJECT = "routed_at IS NULL AND subject <> ''"
 Index("ix_events_unrouted", events.c.tenant, events.c.id, **_only(UNROUTED_IN_ORDER))
-Index(
-    "ix_events_unrouted_subject",
-    events.c.tenant,
-    events.c.subject,
-    events.c.sequence,
-    **_only(UNROUTED_OF_SUBJECT),
-)
+_LINE = (events.c.tenant, events.c.subject, events.c.sequence)
+Index("ix_events_unrouted_subject", *_LINE, **_only(UNROUTED_OF_SUBJECT))
 Index("ix_events_set_aside", events.c.id, **_only("routing_problem IS NOT NULL"))
 Index("ix_events_tenant_received", events.c.tenant, events.c.received_at)
 

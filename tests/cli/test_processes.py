@@ -68,3 +68,18 @@ def test_what_is_wrong_is_a_sentence_on_stderr_and_an_exit_code_p10(
     assert (ran.returncode, ran.stdout) == (code, "")
     assert said in ran.stderr
     assert "Traceback" not in ran.stderr and "s3cret" not in ran.stderr
+
+
+@pytest.mark.parametrize(("options", "back"), [((), 10), (("--nice", "0"), 0)])
+def test_a_worker_stands_back_for_the_web(options: tuple[str, ...], back: int) -> None:
+    """What was accepted is sent later; what is not accepted in time is the sender's trouble."""
+    starts = "from notifier.cli import app, run; run._become = lambda *_: print(os.nice(0)); app()"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import os; {starts}", "worker", "deliver", *options],
+        env=os.environ | {"NOTIFIER_BROKER_URL": "redis://127.0.0.1:9/0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert int(ran.stdout) == os.nice(0) + back
