@@ -37,7 +37,7 @@ from notifier.store_thread import StoreThread
 
 log = structlog.get_logger(__name__)
 
-LOOK_AGAIN = 0.02  #: seconds: lanes were ready, but another claim held them just then
+LOOK_AGAIN = 0.02  #: seconds: a claim brought nothing, since another one held the lanes just then
 GROUP = 0.008  #: seconds: under load, claims and group commits begin at least this far apart
 ENOUGH = 4  #: unless one slot in so many is free, or has something to save
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
@@ -57,7 +57,6 @@ class Steps(SessionSteps, Protocol):
     def end_session(self, session: SessionId) -> int: ...
     def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int: ...
     def claim(self, request: ClaimRequest) -> Claims: ...
-    def next_due_in(self) -> float | None: ...
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]: ...
     def prepare(self, claimed: Claimed, attempt_id: AttemptId, check: Callable[[], None]) -> Delivery: ...
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement: ...
@@ -101,7 +100,7 @@ class Engine:
         self._in_flight: dict[asyncio.Task[None], tuple[Claimed, float]] = {}  #: and when it was claimed
         self._enough = max(1, self._limits.slots // ENOUGH)
         self._claimed_at = float("-inf")  #: monotonic: when the last claim began
-        self._contended = False  #: others held what the last claim wanted
+        self._last = Claims()  #: what the last claim said
         self._failure: BaseException | None = None
         self._unheld = False  #: the session may own rows that no slot holds
         self._claims, self._outcomes = StoreThread("claims"), StoreThread("outcomes")
@@ -180,7 +179,7 @@ class Engine:
             try:
                 if await self._claim_free():
                     continue
-                patience = await self._patience()
+                patience = self._patience()
             except StoreError as error:
                 log.warning("cannot claim; trying again", action="store_away", error=str(error))
                 self._unheld, patience = True, RETRY_STORE  # the claim may have been committed all the same
@@ -195,7 +194,7 @@ class Engine:
 
     async def _claim_free(self) -> bool:
         """Fill the free slots. Returns whether looking again at once is worth it."""
-        session = self._heartbeat.session
+        session, self._last = self._heartbeat.session, Claims(left=True)
         assert session is not None
         free = self._limits.slots - len(self._in_flight)
         if free <= 0 or session.fenced():
@@ -217,13 +216,12 @@ class Engine:
         claims = await self._claims(partial(self._steps.claim, request))
         if self._allowances is not None:
             self._allowances.spend(claims)
-        self._contended = claims.contended
+        self._last = claims
         for row in claims:
             task = asyncio.create_task(self._deliver(row, session))
             self._in_flight[task] = row, time.monotonic()
             task.add_done_callback(self._slot_free)
-            free -= 1
-        return 0 < free < request.slots
+        return claims.more and len(claims) > 0
 
     def _under_way(self) -> list[UnderWay]:
         now = time.monotonic()
@@ -240,14 +238,13 @@ class Engine:
         if freed:
             log.warning("rows claimed without knowing are due again", action="unheld_freed", rows=freed)
 
-    async def _patience(self) -> float:
+    def _patience(self) -> float:
         """How long to wait for a hint or a free slot: until the next row is due, at most POLL."""
         if len(self._in_flight) >= self._limits.slots:
             return POLL
-        if self._contended:
+        if self._last.more:
             return LOOK_AGAIN
-        seconds = await self._claims(self._steps.next_due_in)
-        waits = (POLL, seconds, silent_in(self._under_way()))
+        waits = (POLL, self._last.next_in, silent_in(self._under_way()))
         patience = min(wait for wait in waits if wait is not None)
         return patience if self._allowances is None else self._allowances.patience(patience)
 
@@ -257,8 +254,12 @@ class Engine:
             # Its row belongs to this session: only the session's end frees it, so the engine ends and starts anew.
             log.error("a delivery failed; its session ends", action="delivery_left", error=type(error).__name__)
             self._failure = error
-        if self._wake is not None:
-            self._wake.set()
+        if self._last.left or self._unheld or self._failure is not None:
+            self._look()  # otherwise nothing waited for a slot: who has new work says so
+
+    def _look(self) -> None:
+        assert self._wake is not None
+        self._wake.set()
 
     # -- one delivery -------------------------------------------------------------------------------------------
 
@@ -281,7 +282,10 @@ class Engine:
             return
         if delivery is not None:
             result = await self._send(delivery)
-        await self._settle.add(self._steps.outcome(claimed, attempt_id, result))
+        settlement = self._steps.outcome(claimed, attempt_id, result)
+        await self._settle.add(settlement)
+        if settlement.due_at is not None:
+            self._look()  # perhaps sooner than anything the last claim knew of
 
     async def _send(self, delivery: Delivery) -> Receipt | DeliveryError:
         try:

@@ -197,13 +197,6 @@ class Pipeline:
         with self.store.write(CommitPoint.FREE_UNHELD) as tx:
             return tx.free_unheld(session, held, self.clock())
 
-    def next_due_in(self) -> float | None:
-        """Seconds until there will be more to claim without anything new happening; None = there will not."""
-        now = self.clock()
-        with self.store.read() as tx:
-            due = tx.next_due(now)
-        return None if due is None else (due - now).total_seconds()
-
     def claim(self, request: ClaimRequest) -> Claims:
         """Take due rows for a session."""
         with self.store.write(CommitPoint.CLAIM) as tx:

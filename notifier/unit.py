@@ -187,9 +187,6 @@ class AdminReader(Protocol):
     def unrouted_since(self) -> datetime | None:
         """When the first of them was received; None = nothing waits."""
 
-    def next_due(self, now: datetime) -> datetime | None:
-        """When after now the next lane wakes up, because rows become due or its rest ends; None = none will."""
-
     def switches(self) -> list[Switch]:
         """Everything that is off, the oldest first."""
 

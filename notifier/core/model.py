@@ -392,7 +392,9 @@ class Claims(Sequence[Claimed]):
     """What a claim brought."""
 
     rows: tuple[Claimed, ...] = ()
-    contended: bool = False  #: no rows, although lanes are ready: others hold them; worth another look in a moment
+    more: bool = False  #: lanes with room are ready still, or others hold them: worth another look soon
+    left: bool = False  #: lanes are ready, with room or without: a slot that comes free is worth another look
+    next_in: float | None = None  #: seconds until a lane wakes up; None = none will, or there was no slot left for it
 
     @overload
     def __getitem__(self, index: int) -> Claimed: ...

@@ -103,11 +103,6 @@ class AdminReads(Base):
         )
         return frozenset(self.connection.execute(query).scalars())
 
-    def next_due(self, now: datetime) -> datetime | None:
-        """When after now the next lane wakes up; None = none will. What is due already is no answer: claim tells."""
-        wakes = case((lanes.c.paused_until > lanes.c.next_due_at, lanes.c.paused_until), else_=lanes.c.next_due_at)
-        return self.connection.execute(select(func.min(wakes)).where(wakes > now)).scalar_one_or_none()
-
     def schema_version(self) -> str | None:
         """The migration the database is at; None = not migrated."""
         if not inspect(self.connection).has_table("alembic_version"):

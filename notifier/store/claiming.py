@@ -71,6 +71,9 @@ DOUBT = case((lanes.c.failures > 0, Trust.FAILING.value), else_=Trust.NEW.value)
 TRUST = case((WINDOW == 1, DOUBT), else_=Trust.PROVEN.value)
 
 
+_MINE = lanes.c.channel.in_(bindparam("channels", expanding=True))
+
+
 class ClaimWrites(SwitchWrites):
     """Who is next."""
 
@@ -91,10 +94,11 @@ class ClaimWrites(SwitchWrites):
         # A lane for which no slot or no token was left had no turn: it goes on waiting longest.
         turns = [LaneId(row.id) for row, share in zip(ready, given, strict=True) if share]
         refresh_lanes(self.connection, turns, now)
-        if rows:
-            return Claims(tuple(rows))
-        left = self.connection.execute(_PLACED[kind], facts | {"slots": 1}).first()
-        return Claims((), contended=left is not None)
+        if len(rows) >= request.slots:
+            return Claims(tuple(rows), left=True)
+        left = self.connection.execute(_LEFT[kind], facts).one()
+        wakes_in = None if left.wakes is None else (left.wakes - now).total_seconds()
+        return Claims(tuple(rows), bool(left.more), bool(left.ready), wakes_in)
 
     def _take(self, ready: Sequence[Row[Any]], given: Sequence[int], now: datetime) -> list[NotificationId]:
         asked = [(row, share) for row, share in zip(ready, given, strict=True) if share]
@@ -226,7 +230,7 @@ def _placed(*, limited: bool, gate: Gate) -> Select[Any]:
             (CEILING - func.coalesce(under_way.c.held, 0)).label("room"),
         )
         .join(under_way, under_way.c.lane_id == lanes.c.id, isouter=True)
-        .where(_awake(), lanes.c.channel.in_(bindparam("channels", expanding=True)), no_lane_switch())
+        .where(_awake(), _MINE, no_lane_switch())
         .where(lanes.c.tenant.is_distinct_from(bindparam("full", type_=Word())))
         .where(OUTSIDE if limited else true())
         .where(exists().where(workers.c.id == bindparam("session", type_=Id())))
@@ -315,9 +319,22 @@ def _due_of_all() -> Select[Any]:
     return select(some.c.id).select_from(wanted.join(some, true())).order_by(wanted.c.place, some.c.due_at)
 
 
+def _left(placed: Select[Any]) -> Select[Any]:
+    """After a claim: whether it could have gone on, whether any lane is ready, and when the next one wakes up."""
+    ready = exists().where(_awake(), _MINE)
+    wakes = case((lanes.c.paused_until > lanes.c.next_due_at, lanes.c.paused_until), else_=lanes.c.next_due_at)
+    next_one = select(func.min(wakes)).where(wakes > NOW).scalar_subquery()
+    return select(
+        placed.limit(literal_column("1", Integer())).exists().label("more"),
+        ready.label("ready"),
+        next_one.label("wakes"),
+    )
+
+
 #: With and without rate limits in force.
 _KINDS = list(product((False, True), Gate))
 _PLACED = {(limited, gate): _placed(limited=limited, gate=gate) for limited, gate in _KINDS}
+_LEFT = {kind: _left(placed) for kind, placed in _PLACED.items()}
 _LOCKED = {(limited, gate): _locked(limited=limited, gate=gate) for limited, gate in _KINDS}
 _DUE = (
     select(notifications.c.id)

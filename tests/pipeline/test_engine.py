@@ -95,14 +95,11 @@ class Steps:
         self.rows -= taken
         rows = [claimed(request.session) for _ in range(taken)]
         self.story += [("claimed", row.id) for row in rows]
-        return Claims(tuple(rows))
+        return Claims(tuple(rows), left=self.rows > 0)
 
     def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int:
         self.story.append(("unheld", held))
         return 0
-
-    def next_due_in(self) -> float | None:
-        return None
 
     def sessions(self) -> list[WorkerSession]:
         return []
@@ -227,7 +224,8 @@ def test_lanes_in_doubt_hold_at_most_a_quarter_of_the_slots() -> None:
         assert request.doubtful is not None
         asked.append(request.doubtful.all)
         some = replace(request, slots=min(request.slots, request.doubtful.all))
-        return Claims(tuple(replace(row, trust=Trust.NEW) for row in Steps.claim(steps, some)))
+        claims = Steps.claim(steps, some)
+        return replace(claims, rows=tuple(replace(row, trust=Trust.NEW) for row in claims))
 
     steps.claim = claim  # type: ignore[method-assign]
     run(steps, channel, lambda: len(steps.of("settled")) == 30, slots=40)
@@ -240,7 +238,8 @@ def test_a_claim_is_told_what_each_tenant_holds_and_may_hold() -> None:
 
     def claim(request: ClaimRequest) -> Claims:
         asked.append(request)
-        return Steps.claim(steps, replace(request, slots=min(request.slots, 3)))
+        claims = Steps.claim(steps, replace(request, slots=min(request.slots, 3)))
+        return replace(claims, more=claims.left)
 
     steps.claim = claim  # type: ignore[method-assign]
     run(steps, channel, lambda: len(steps.of("settled")) == 6, slots=8)
@@ -258,7 +257,8 @@ def test_what_waits_behind_the_silent_is_claimed_as_soon_as_these_count_apart(
     def claim(request: ClaimRequest) -> Claims:
         assert request.doubtful is not None
         some = replace(request, slots=min(request.slots, request.doubtful.all))
-        return Claims(tuple(replace(row, trust=Trust.NEW) for row in Steps.claim(steps, some)))
+        claims = Steps.claim(steps, some)
+        return replace(claims, rows=tuple(replace(row, trust=Trust.NEW) for row in claims))
 
     steps.claim = claim  # type: ignore[method-assign]
     run(steps, channel, lambda: len(steps.of("settled")) == 4, slots=8)
@@ -268,7 +268,7 @@ def test_what_waits_behind_the_silent_is_claimed_as_soon_as_these_count_apart(
 def test_lanes_that_another_claim_held_are_looked_at_again_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "POLL", 30.0)
     steps, channel = Steps(1), Mailbox()
-    answers = [Claims((), contended=True), Claims((), contended=True)]
+    answers = [Claims((), more=True), Claims((), more=True)]
     steps.claim = lambda request: answers.pop() if answers else Steps.claim(steps, request)  # type: ignore[method-assign]
     run(steps, channel, lambda: len(steps.of("settled")) == 1)
     assert answers == []

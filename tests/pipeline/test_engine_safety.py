@@ -18,8 +18,9 @@ from notifier.core.ids import AttemptId, SessionId
 from notifier.core.model import AttemptOutcome, ChannelName, Claimed, ClaimRequest, Claims, NewAttempt, Settlement
 from notifier.core.records import WorkerSession
 from notifier.engine import Engine, EngineLimits
-from notifier.errors import StoreError
+from notifier.errors import DeliveryError, StoreError
 from notifier.ports import Delivery, Receipt
+from notifier.testing import NOW
 from tests.pipeline.test_engine import Mailbox, Steps, run
 
 EMAIL = ChannelName.EMAIL
@@ -380,22 +381,46 @@ def test_an_engine_that_was_stopped_before_it_ran_claims_nothing() -> None:
 # -- waiting ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_falls_due_soon_is_claimed_then_and_not_at_the_next_poll() -> None:
-    steps, channel = Steps(0), Mailbox()
-    asked, claims, claim = list[float](), list[float](), steps.claim
+def test_what_falls_due_soon_is_claimed_then_and_not_at_the_next_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "POLL", 30.0)
+    steps, channel = Steps(1), Mailbox()
+    asked, claim = list[float](), steps.claim
 
-    def soon() -> float | None:
+    def soon(request: ClaimRequest) -> Claims:
         asked.append(time.monotonic())
-        steps.rows = 1 if len(asked) == 1 else 0
-        return 0.2 if len(asked) == 1 else None
+        return Claims(next_in=0.2) if len(asked) == 1 else claim(request)
+
+    steps.claim = soon  # type: ignore[method-assign]
+    run(steps, channel, lambda: len(channel.sent) == 1)
+    assert 0.19 < asked[1] - asked[0] < 10.0
+
+
+def test_a_claim_that_took_all_there_was_is_not_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at once nor when its slot comes free: each costs as much as sending does."""
+    monkeypatch.setattr(engine_module, "POLL", 30.0)
+    steps, asked = Steps(1), list[int]()
+    claim = steps.claim
 
     def noted(request: ClaimRequest) -> Claims:
-        claims.append(time.monotonic())
+        asked.append(1)
         return claim(request)
 
-    steps.next_due_in, steps.claim = soon, noted  # type: ignore[method-assign]
-    run(steps, channel, lambda: len(channel.sent) == 1)
-    assert 0.19 < claims[1] - asked[0] < 0.2 + engine_module.POLL / 2
+    steps.claim = noted  # type: ignore[method-assign]
+    run(steps, Mailbox(), lambda: len(steps.of("settled")) == 1)
+    assert len(asked) == 1
+
+
+def test_what_is_tried_again_sooner_than_anything_else_is_due_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "POLL", 30.0)
+    steps = Steps(1)
+    outcome = steps.outcome
+
+    def again(row: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement:
+        steps.rows = 1 - len(steps.of("settled"))
+        return replace(outcome(row, attempt_id, result), due_at=NOW)
+
+    steps.outcome = again  # type: ignore[method-assign]
+    run(steps, Mailbox(), lambda: len(steps.of("settled")) == 2)
 
 
 def test_an_idle_engine_asks_no_more_than_once_per_poll(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_one_sweep_releases_some_and_the_next_go_on(road: Road, monkeypatch: pyt
     road.accept(*(alert(number) for number in range(5)))
     road.route()
     switch = turn_off(road, kind="alert_opened")
-    while road.pipe.claim(request(road)).contended:
+    while road.pipe.claim(request(road)).more:
         pass
     turn_on(road, switch)
     assert [sweep(road.pipe).released for _ in range(3)] == [6, 4, 0]

@@ -230,8 +230,9 @@ def test_a_lane_knows_when_it_is_due_next(store: SqlStore) -> None:
 
 def next_due(store: SqlStore) -> datetime | None:
     """When the earliest lane wakes up."""
-    with store.read() as tx:
-        return tx.next_due(NOW)
+    with store.write() as tx:
+        wakes_in = tx.claim(ClaimRequest(SESSION, 1, 1, channels=(ChannelName.CALLBACK,)), NOW).next_in
+    return None if wakes_in is None else NOW + timedelta(seconds=wakes_in)
 
 
 def test_a_buried_session_claims_nothing(store: SqlStore) -> None:

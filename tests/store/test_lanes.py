@@ -133,7 +133,7 @@ def test_lanes_in_doubt_take_no_more_slots_than_are_kept_for_them(store: SqlStor
     none = claims(store, 8, doubtful=DoubtfulSlots(0, 0))
     assert tenants(none.rows) == {BOREALIS: 5}
     nothing = claims(store, 8, doubtful=DoubtfulSlots(0, 0))
-    assert nothing == Claims((), contended=False), "waiting for its own rows to end is no reason to look again at once"
+    assert nothing == Claims((), left=True), "waiting for its own rows to end is no reason to look again at once"
 
 
 def test_a_tenant_that_holds_its_part_of_the_slots_is_not_even_looked_at(store: SqlStore) -> None:
@@ -147,7 +147,7 @@ def test_a_tenant_that_holds_its_part_of_the_slots_is_not_even_looked_at(store: 
     rows = claims(store, 10, per_tenant=75, held={ACME: 73}).rows
     assert tenants(rows) == {ACME: 2, BOREALIS: 4}
     nothing = claims(store, 10, per_tenant=75, held={ACME: 75})
-    assert nothing == Claims((), contended=False)
+    assert nothing == Claims((), left=True)
 
 
 # -- limits over all sessions ----------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_a_lane_has_no_more_under_way_than_its_limit_over_all_sessions(store: Sq
     theirs = claims(store, 10, session=OTHER).rows
     assert (len(mine), len(theirs)) == (2, 1)
     full = claims(store, 10)
-    assert full == Claims((), contended=False), "a full lane is not looked at in a busy loop"
+    assert full == Claims((), left=True), "a full lane is not looked at in a busy loop"
     ends(store, mine[:1])
     assert len(claims(store, 10).rows) == 1
 
@@ -208,6 +208,28 @@ def test_a_lane_that_was_not_used_for_long_proves_itself_anew(store: SqlStore) -
     assert lane(store, got[0]).in_flight_window == NEW_WINDOW
 
 
+def test_a_claim_says_whether_a_slot_that_comes_free_is_worth_another_one(store: SqlStore) -> None:
+    fill(store, 3, channel=CALLBACK, target="erp", in_flight_limit=2)
+    fill(store, 3, due_at=NOW + 5 * SECOND)
+    prove(store)
+    assert claims(store, 1).left, "every slot was used"
+    full = claims(store, 10)
+    assert (len(full), full.more, full.left, full.next_in) == (1, False, True, 5.0)
+    ends(store, full.rows)
+    last = claims(store, 10)
+    assert (len(last), last.more, last.left, last.next_in) == (1, False, False, 5.0)
+    most = claims(store, 10, now=NOW + 6 * SECOND)
+    assert (len(most), most.more, most.left, most.next_in) == (3, False, False, None)
+
+
+def test_a_claim_that_leaves_rows_with_room_says_so(store: SqlStore) -> None:
+    fill(store, 60)
+    prove(store)
+    got = claims(store, 100)
+    assert (len(got), got.more, got.left) == (50, True, True), "one claim takes 50 from a lane"
+    assert not claims(store, 100).more
+
+
 # -- two claims at once ----------------------------------------------------------------------------------------------
 
 
@@ -223,8 +245,8 @@ def test_a_claim_locks_only_the_lanes_it_serves_and_says_when_others_hold_the_re
         assert [item.tenant for item in other.rows] == [BOREALIS if held.tenant == ACME else ACME]
         with store.write() as second:
             [_] = second.claim(ClaimRequest(OTHER, 1, per_lane=50), NOW + SECOND)
-            assert claims(store, 1) == Claims((), contended=True)
-    assert not claims(store, 10, channels=(ChannelName.SMS,)).contended
+            assert claims(store, 1) == Claims((), more=True, left=True)
+    assert not claims(store, 10, channels=(ChannelName.SMS,)).more
 
 
 # -- rest ------------------------------------------------------------------------------------------------------------
@@ -261,7 +283,7 @@ def test_rest_touches_no_waiting_row(store: SqlStore) -> None:
 
     before = waiting()
     ends(store, [one], LaneSign.BUSY, rest_lane_until=NOW + 60 * SECOND)
-    assert claims(store) == Claims((), contended=False)
+    assert claims(store) == Claims((), next_in=60.0)
     assert waiting() == before
 
 
@@ -350,7 +372,7 @@ def test_failures_in_a_row_rest_the_receiver_and_then_one_probe_goes_at_a_time(s
     assert claims(store, now=NOW + 29 * SECOND).rows == ()
     half_open = NOW + 30 * SECOND
     [probe] = claims(store, now=half_open).rows
-    assert claims(store, now=half_open, session=OTHER) == Claims((), contended=False), "one, over all workers"
+    assert claims(store, now=half_open, session=OTHER) == Claims((), left=True), "one, over all workers"
     ends(store, [probe], LaneSign.TROUBLE, at=half_open)
     assert lane(store, probe).paused_until == half_open + 60 * SECOND
     again = half_open + 60 * SECOND

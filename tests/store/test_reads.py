@@ -195,7 +195,6 @@ NOT_FOR_A_TENANT = {
     "lane_views", "lane_counts",
     "unrouted_since", "provider_ids",
     "schema_version", "sessions", "switches", "waiting_in", "anything_held",
-    "next_due",
 }  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def test_a_lane_that_is_off_leaves_its_rows_as_they_are_and_those_of_a_type_beco
     assert status(store, five["text"]) == ("due", None)
     assert status(store, five["order"]) == ("held", "switched_off")
     with store.write() as tx:
-        assert not tx.claim(ClaimRequest(SESSION, 100, 100), NOW).contended, "nothing that is off is worth a look"
+        assert not tx.claim(ClaimRequest(SESSION, 100, 100), NOW).more, "nothing that is off is worth a look"
 
 
 def test_the_same_is_turned_off_only_once(store: SqlStore) -> None:
@@ -183,7 +183,7 @@ def test_many_rows_are_held_and_released_in_pieces(store: SqlStore, monkeypatch:
         with store.write() as tx:
             claims.append(tx.claim(ClaimRequest(SESSION, 3, 3), later))
     assert [[row.id for row in claim] for claim in claims] == [[], [], [], [rows[-1].id], []]
-    assert [claim.contended for claim in claims] == [True, True, True, False, False]  # the engine looks again soon
+    assert [claim.more for claim in claims] == [True, True, True, False, False]  # the engine looks again soon
     with store.write() as tx:
         tx.switch_on(off.id)
     released = []
