@@ -37,7 +37,7 @@ from notifier.store_thread import StoreThread
 
 log = structlog.get_logger(__name__)
 
-LOOK_AGAIN = 0.02  #: seconds: a claim brought nothing, since another one held the lanes just then
+LOOK_AGAIN = 0.005  #: seconds: a claim brought nothing, since another one held the lanes just then
 GROUP = 0.008  #: seconds: under load, claims and group commits begin at least this far apart
 ENOUGH = 4  #: unless one slot in so many is free, or has something to save
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often

@@ -151,10 +151,10 @@ class Pipeline:
                 routed.append(event.id)
                 if len(made) >= ROUTE_ENOUGH:
                     break
-            due = tx.save_notifications(made, now)
             tx.mark_routed(routed, now)
             strangers = [event.id for event in events if event.tenant not in tenants]
             _set_aside(tx, strangers, "its tenant is not configured", now)
+            due = tx.save_notifications(made, now)  # last: it locks lanes, and a claim passes by what is locked
         if due:
             self.hints.deliver()
         return len(routed) + len(strangers)

@@ -119,7 +119,7 @@ _INSERT_ATTEMPT = Bulk(
                 *(given[name] for name in ("attempt", "owner", "notification", "holder", "nth", "started")),
                 literal(AttemptOutcome.OPEN.value),
             ).where(
-                notifications.c.id == given["notification"],
+                given.finds(notifications.c.id, "notification"),
                 notifications.c.claimed_by == given["holder"],
                 notifications.c.status == NotificationStatus.CLAIMED.value,
                 ~exists().where(attempts.c.id == given["attempt"]),
@@ -141,7 +141,7 @@ _CLOSE_ATTEMPT = Bulk(
     lambda given: (
         attempts.update()
         .where(
-            attempts.c.id == given["attempt"],
+            given.finds(attempts.c.id, "attempt"),
             # No IN list: it cannot be executed for many rows at once.
             or_(attempts.c.outcome == AttemptOutcome.OPEN.value, attempts.c.outcome == AttemptOutcome.UNKNOWN.value),
         )
@@ -185,7 +185,7 @@ _MOVE = Bulk(
     lambda given: (
         notifications.update()
         .where(
-            notifications.c.id == given["notification"],
+            given.finds(notifications.c.id, "notification"),
             or_(
                 and_(
                     notifications.c.claimed_by == given["holder"],

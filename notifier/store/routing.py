@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import ColumnElement, Update, and_, bindparam, select
+from sqlalchemy import ColumnElement, Update, and_, bindparam, literal_column, select
 
 from notifier.core.ids import EventId, TenantId
 from notifier.core.model import AttemptOutcome, ChannelName, Event, NotificationStatus
@@ -108,5 +108,6 @@ class RoutingWrites(RoutedWrites, UnroutedWrites):
 
 def about(tenant: TenantId, subject: str) -> ColumnElement[bool]:
     """Notifications of events about that object."""
-    of = select(events.c.id).where(events.c.tenant == tenant, events.c.subject == subject)
+    sequenced = events.c.sequence > literal_column("0")  # as the index says it
+    of = select(events.c.id).where(events.c.tenant == tenant, events.c.subject == subject, sequenced)
     return and_(notifications.c.tenant == tenant, notifications.c.event_id.in_(of))

@@ -74,10 +74,15 @@ def upgrade() -> None:
         sa.Column("routed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
         sa.UniqueConstraint("tenant", "source", "source_id", name=op.f("uq_events_tenant_source_source_id")),
-        sa.UniqueConstraint("tenant", "subject", "sequence", name=op.f("uq_events_tenant_subject_sequence")),
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index("ix_events_tenant_received", ["tenant", "received_at"], unique=False)
+        batch_op.create_index(
+            op.f("uq_events_tenant_subject_sequence"),
+            ["tenant", "subject", "sequence"],
+            unique=True,
+            sqlite_where=sa.text("sequence > 0"),
+            postgresql_where=sa.text("sequence > 0"),
+        )
         batch_op.create_index(
             "ix_events_unrouted",
             ["id"],
