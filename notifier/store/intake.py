@@ -14,7 +14,7 @@ from notifier.store.rows import event_row
 from notifier.store.tables import events, quarantine, subjects
 
 #: In the order of the array, so that two transactions cannot deadlock.
-LOCK_ALL = "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key"
+LOCK_ALL = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 
 
 class IntakeWrites(EventReads):
@@ -26,7 +26,7 @@ class IntakeWrites(EventReads):
         if self.on_postgresql:
             # A row that does not exist cannot be locked: an advisory lock per name serialises its creation too.
             keys = sorted(_lock_key(tenant, name) for name in wanted)
-            self.connection.exec_driver_sql(LOCK_ALL, {"keys": keys})
+            self.connection.exec_driver_sql(LOCK_ALL, (keys,))
         return self.subject_states(tenant, wanted)
 
     def save_subjects(self, states: Sequence[SubjectState]) -> None:

@@ -223,14 +223,14 @@ class _Together:
     messages: Mapping[str, Write | None]
     links: Mapping[str, Write | None]
 
-    def parameters(self, made: Sequence[NewNotification], now: datetime) -> dict[str, str]:
+    def parameters(self, made: Sequence[NewNotification], now: datetime) -> tuple[str, str, str]:
         """The rows of each table as one text."""
         rows = [_row(item, now) | {"priority": item.lane.priority.value, "target": item.lane.target} for item in made]
-        return {
-            "given": as_text(self.given, rows),
-            "messages": as_text(self.messages, [_message_row(item) for item in made if item.message]),
-            "links": as_text(self.links, _link_rows(made)),
-        }
+        return (
+            as_text(self.given, rows),
+            as_text(self.messages, [_message_row(item) for item in made if item.message]),
+            as_text(self.links, _link_rows(made)),
+        )
 
 
 @cache
@@ -242,12 +242,12 @@ def _together(dialect: Dialect) -> _Together:
     of_messages = {name: messages.c[name] for name in MESSAGE.split(", ")}
     of_links = {name: links.c[name] for name in LINK.split(", ")}
     text = TOGETHER.format(
-        given=recordset(dialect, "given", given),
+        given=recordset(dialect, 1, given),
         notification=NOTIFICATION,
         given_notification=", ".join(f"given.{name}" for name in names),
         message=MESSAGE,
-        given_messages=recordset(dialect, "messages", of_messages),
+        given_messages=recordset(dialect, 2, of_messages),
         link=LINK,
-        given_links=recordset(dialect, "links", of_links),
+        given_links=recordset(dialect, 3, of_links),
     )
     return _Together(text, *(writers(dialect, columns) for columns in (given, of_messages, of_links)))

@@ -26,9 +26,9 @@ class Rowset:
     statement: str
     columns: Mapping[str, Write | None]
 
-    def parameters(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    def parameters(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str]:
         """The rows as the statement's one parameter."""
-        return {"rows": as_text(self.columns, rows)}
+        return (as_text(self.columns, rows),)
 
 
 def rowset(dialect: Dialect, table: Table, names: Sequence[str], tail: str = "") -> Rowset:
@@ -37,16 +37,16 @@ def rowset(dialect: Dialect, table: Table, names: Sequence[str], tail: str = "")
     if key not in _prepared:
         columns = {name: table.c[name] for name in names}
         listed = ", ".join(names)
-        source = recordset(dialect, "rows", columns)
+        source = recordset(dialect, 1, columns)
         statement = f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM {source}{tail}"  # noqa: S608  # our names
         _prepared[key] = Rowset(statement, writers(dialect, columns))
     return _prepared[key]
 
 
-def recordset(dialect: Dialect, parameter: str, columns: Columns) -> str:
-    """Rows handed over as that parameter, to select from: what a table of these columns would hold."""
+def recordset(dialect: Dialect, parameter: int, columns: Columns) -> str:
+    """Rows handed over as the parameter of that number, to select from: what a table of these columns would hold."""
     declared = ", ".join(f"{name} {column.type.compile(dialect)}" for name, column in columns.items())
-    return f"json_to_recordset(%({parameter})s::json) AS given_{parameter}({declared})"
+    return f"json_to_recordset(${parameter}::json) AS given_{parameter}({declared})"
 
 
 def writers(dialect: Dialect, columns: Columns) -> dict[str, Write | None]:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from psycopg import RawCursor
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, DBAPIError, DisconnectionError, IntegrityError, OperationalError
@@ -130,15 +131,21 @@ def normal_url(url: str) -> URL:
 
 
 def make_engine(url: URL) -> Engine:
-    """A new engine. SQLite's driver runs in autocommit, so that BEGIN IMMEDIATE is ours to say."""
+    """A new engine. SQLite's driver runs in autocommit, so that BEGIN IMMEDIATE is ours to say.
+
+    PostgreSQL's gets statements in the server's own words (`$1`): others it reads through and rewrites, and those of
+    more than 4 KB each time anew, which takes 0.1 ms.
+    """
     if url.get_backend_name() == "sqlite":
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_TIMEOUT}, **HIDDEN)
         event.listen(engine, "connect", _set_pragmas)
         return engine
-    options = {"application_name": "notifier", "options": LIMITS, "connect_timeout": 5, **CUT}
-    engine = create_engine(url, pool_size=POOL, max_overflow=POOL, connect_args=options, **HIDDEN)
+    options = {"application_name": "notifier", "options": LIMITS, "connect_timeout": 5, "cursor_factory": RawCursor}
+    engine = create_engine(
+        url, paramstyle="numeric_dollar", pool_size=POOL, max_overflow=POOL, connect_args=options | CUT, **HIDDEN
+    )
     event.listen(engine, "checkin", _note_return)
     event.listen(engine, "checkout", partial(_ask_rested, engine.dialect.do_ping))
     return engine
