@@ -63,6 +63,26 @@ def _memory(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
+class Busy:
+    """How busy all processors together were while it was entered, 0 to 1: whoever used them (/proc/stat)."""
+
+    share = 0.0
+
+    def __enter__(self) -> Busy:
+        self._before = _processors()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        worked, idle = (now - before for now, before in zip(_processors(), self._before, strict=True))
+        self.share = worked / (worked + idle)
+
+
+def _processors() -> tuple[int, int]:
+    """Ticks of work and of idleness since the machine started."""
+    user, nice, system, idle, waiting, *rest = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8])
+    return user + nice + system + sum(rest), idle + waiting
+
+
 def describe() -> dict[str, str]:
     """Machine and versions, for the head of the results."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

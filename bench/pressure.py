@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from bench import throughput
 from bench.latency import Handover, capacity, of
+from bench.machine import Busy
 from bench.sink import MEAN_WAIT
 from bench.stage import Stage, wait_for
 from bench.whole import Posting, Whole, whole
@@ -22,7 +23,10 @@ from tests.peers.process import find_free_port
 SLOW_ENDPOINTS = 20
 TENANTS, ENDPOINTS = 10, 100  #: of the fleet with dead endpoints: 1,000 in all
 LIVE = "e5"  #: an endpoint that is never dead
-LOAD = 0.5  #: of what the system carries of the same traffic
+BUSY = 0.5  #: of all processor time of the machine, load generator and receivers included
+FIRST = 0.25  #: of what the system carries: where its busyness is looked at first
+FULL = 0.5  #: of what it carries in large groups; in the small groups of a steady stream that is nearly all it has
+PROBE_SECONDS = 6.0
 BATCHES = 10  #: requests a second of the big tenant
 FLOOD, OTHERS = TenantId("flood"), TenantId("others")
 
@@ -88,8 +92,8 @@ def _endpoints_backlog(stage: Stage, name: str, urls: dict[str, str], count: int
 def one_big_tenant(stage: Stage, trial: int, seconds: float) -> dict[str, Any]:
     """p99 of the small tenant: alone, and beside one that sends nine times as much, in batches.
 
-    Together they are LOAD of what the system carries of this mix, which a trial of so many events tells. A single burst
-    of a second's load would measure how two tenants share a processor, which no order of work changes.
+    Together they keep the machine BUSY. Where it is not idle for long, one measures how two tenants share a processor,
+    which no order of work changes: that is told too, at FULL.
     """
     policy = "".join(tenant(name, {LIVE: stage.sink.url(f"/{name}")}) for name in (OTHERS, FLOOD))
 
@@ -112,10 +116,14 @@ def one_big_tenant(stage: Stage, trial: int, seconds: float) -> dict[str, Any]:
 
     with whole(stage, policy, make=live) as made:
         carried = capacity(made, mix(1_000_000, trial / 10, 10.0))
-        rate = LOAD * carried
+        rate = _half_busy(made, carried, lambda rate: mix(2_000_000, rate, PROBE_SECONDS))
         quiet = of_others(made, "small tenant, quiet", small(0, rate / 10, seconds))
-        pressed = of_others(made, "small tenant beside nine times its load", mix(100_000, rate, seconds))
-    return _beside(carried, quiet, pressed)
+        with Busy() as busy:
+            pressed = of_others(made, f"beside nine times its load, {rate:,.0f}/s", mix(100_000, rate, seconds))
+        full = of_others(
+            made, f"beside nine times its load, {FULL * carried:,.0f}/s", mix(400_000, FULL * carried, seconds)
+        )
+    return _beside(carried, quiet, pressed, full) | {"rate": round(rate, 1), "busy": round(busy.share, 2)}
 
 
 def dead_endpoints(
@@ -123,8 +131,8 @@ def dead_endpoints(
 ) -> dict[str, Any]:
     """p99 of nine endpoints in ten: with the tenth alive, and dead, by turns never answering and refusing.
 
-    At LOAD of what the system carries to all of them alive, which a trial of so many events tells. Both runs begin with
-    lanes that nothing was sent to yet: the dead are not known to be dead.
+    At a rate that keeps the machine BUSY with all of them alive. Both runs begin with lanes that nothing was sent to
+    yet: the dead are not known to be dead.
     """
     closed = find_free_port()
 
@@ -150,13 +158,14 @@ def dead_endpoints(
 
     with whole(stage, policy(dead=False), make=live) as made:
         carried = capacity(made, postings(trial, 1.0))
-    rate, found = LOAD * carried, []
+        rate = _half_busy(made, carried, lambda rate: postings(round(PROBE_SECONDS * rate), rate))
+    found = []
     for dead in (False, True):
         with whole(stage, policy(dead), make=live) as made:
             all_ = tenants * endpoints
             what = f"{all_ * 9 // 10} endpoints beside {all_ // 10} {'dead' if dead else 'live'} ones"
             found.append(_seen(made, what, postings(round(rate * seconds), rate), alive))
-    return _beside(carried, *found)
+    return _beside(carried, *found) | {"rate": round(rate, 1)}
 
 
 def _dies(number: int) -> bool:
@@ -174,9 +183,19 @@ def _seen(made: Whole, what: str, postings: list[Posting], counts: Callable[[str
     return of(what, len(wanted), [found[event] for event in wanted if event in found])
 
 
-def _beside(carried: float, quiet: Handover, pressed: Handover) -> dict[str, Any]:
+def _half_busy(made: Whole, carried: float, traffic: Callable[[float], list[Posting]]) -> float:
+    """Events a second of that traffic that keep the machine BUSY, by how busy it is at FIRST of what is carried."""
+    made.stage.sink.reset()
+    with Busy() as busy:
+        begun = made.post(traffic(FIRST * carried))
+    wait_for(made.stage.sink, len(begun), 30, quiet=5)
+    return FIRST * carried * BUSY / busy.share
+
+
+def _beside(carried: float, quiet: Handover, pressed: Handover, *more: Handover) -> dict[str, Any]:
     ratio = round(pressed.p99 / quiet.p99, 2) if quiet.p99 else 0.0
-    return {"capacity": round(carried, 1), "handover": [quiet.facts(), pressed.facts()], "p99_ratio": ratio}
+    told = [one.facts() for one in (quiet, pressed, *more)]
+    return {"capacity": round(carried, 1), "handover": told, "p99_ratio": ratio}
 
 
 # -- waiting rows ------------------------------------------------------------------------------------------------------
