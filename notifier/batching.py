@@ -21,7 +21,7 @@ Waiting = tuple[Item, "asyncio.Future[Result]"]
 class Batcher(Generic[Item, Result]):
     """Collects items on one event loop and flushes them through `commit`, at most `largest` at a time.
 
-    Two flushes begin at least `apart` seconds from each other, unless `enough` items wait before that.
+    Two flushes begin at least `apart()` seconds from each other, unless `enough` items wait before that.
 
     `commit` gets the items and returns one result for each, in order. When it raises, every waiter of that batch
     gets the error; unless `one_is_bad` says of the error that a single item is to blame: then the halves are tried
@@ -33,7 +33,7 @@ class Batcher(Generic[Item, Result]):
         commit: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         largest: int = 200,
         *,
-        apart: float = 0.0,
+        apart: Callable[[], float] = lambda: 0.0,
         enough: int = 1,
         one_is_bad: Callable[[Exception], bool] = lambda _: False,
     ) -> None:
@@ -73,7 +73,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _let_more_come(self) -> None:
         self._full.clear()
-        seconds = self._begun + self._apart - time.monotonic()
+        seconds = self._begun + self._apart() - time.monotonic()
         if seconds > 0 and len(self._waiting) < self._enough:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._full.wait(), seconds)

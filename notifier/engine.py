@@ -128,9 +128,9 @@ class Engine:
     async def run(self) -> None:
         """Serve all lanes until stopped. Raises only what it cannot survive; the bootstep then starts it anew."""
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
-        grouping: dict[str, Any] = {"apart": GROUP, "enough": self._enough, "one_is_bad": _is_refused}
-        self._begin = Batcher[NewAttempt, bool](self._commit_attempts, **grouping)
-        self._settle = Batcher[Settlement, None](self._commit_settlements, **grouping)
+        grouping: dict[str, Any] = {"enough": self._enough, "one_is_bad": _is_refused}
+        self._begin = Batcher[NewAttempt, bool](self._commit_attempts, apart=self._apart, **grouping)
+        self._settle = Batcher[Settlement, None](self._commit_settlements, apart=lambda: GROUP, **grouping)
         timers: list[asyncio.Task[None]] = []
         try:
             for channel in self._channels.values():
@@ -303,6 +303,10 @@ class Engine:
             return OutcomeUnknown("internal", type(error).__name__)
 
     # -- group commits ------------------------------------------------------------------------------------------
+
+    def _apart(self) -> float:
+        """What waits to be sent waits for company only where much is under way."""
+        return GROUP if len(self._in_flight) >= self._enough else 0.0
 
     async def _commit_attempts(self, attempts: Sequence[NewAttempt]) -> Sequence[bool]:
         """Whether each may be sent: its row is there, and its notification is still this session's."""

@@ -7,10 +7,12 @@ over all sessions: there is no counter that could drift.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -125,7 +127,7 @@ class ClaimWrites(SwitchWrites):
                 if row["context"] is not None:
                     found[row["id"]] = claimed_from(row, session, trust[row["lane_id"]])
         self._fail_without_message([lost for lost in taken if lost not in found])
-        return [found[notification] for notification in taken if notification in found]
+        return _interleaved([found[notification] for notification in taken if notification in found])
 
     def _marked(self, some: Sequence[NotificationId], session: SessionId) -> CursorResult[Any]:
         """Theirs from now on, with what is needed to send them; PostgreSQL does both in one statement."""
@@ -157,6 +159,16 @@ def _facts(request: ClaimRequest, now: datetime) -> dict[str, Any]:
 
 def _ready(rows: Sequence[Row[Any]]) -> list[ReadyLane]:
     return [ReadyLane(LaneId(r.id), TenantId(r.tenant), r.room, Trust(r.trust)) for r in rows]
+
+
+def _interleaved(rows: Sequence[Claimed]) -> list[Claimed]:
+    """The first of every lane, then the second of every lane...: in this order they are prepared and sent."""
+    seen = Counter[LaneId]()
+    places: list[int] = []
+    for row in rows:
+        places.append(seen[row.lane_id])
+        seen[row.lane_id] += 1
+    return [row for _, row in sorted(zip(places, rows, strict=True), key=itemgetter(0))]
 
 
 def _within(allowances: Allowances | None, rows: Sequence[Row[Any]], wanted: Sequence[int]) -> Sequence[int]:

@@ -51,7 +51,7 @@ def test_under_load_flushes_keep_a_distance_so_that_each_carries_many() -> None:
         return [None] * len(items)
 
     async def main() -> None:
-        batcher = Batcher[int, None](commit, apart=0.2, enough=1000)
+        batcher = Batcher[int, None](commit, apart=lambda: 0.2, enough=1000)
         await batcher.add(0)  # an idle system waits for nothing
         assert sizes == [1]
         await asyncio.gather(*(_later(batcher, 0.005 * number) for number in range(10)))
@@ -68,7 +68,7 @@ def test_enough_together_end_the_wait() -> None:
         return [None] * len(items)
 
     async def main() -> None:
-        batcher = Batcher[int, None](commit, apart=60, enough=3)
+        batcher = Batcher[int, None](commit, apart=lambda: 60.0, enough=3)
         await batcher.add(0)
         await asyncio.gather(*(_later(batcher, 0.005 * number) for number in range(3)))
 

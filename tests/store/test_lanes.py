@@ -120,6 +120,15 @@ def test_slots_left_by_a_short_lane_go_to_the_next_claim(store: SqlStore) -> Non
     assert tenants(claims(store, 9).rows) == {ACME: 9}
 
 
+def test_what_a_claim_brings_is_in_turn_by_lane_and_in_order_within_each(store: SqlStore) -> None:
+    """It is sent in this order: nobody's one message goes behind another's hundred."""
+    long = fill(store, 4, due_at=NOW - timedelta(hours=1))
+    short = fill(store, 2, tenant=BOREALIS)
+    prove(store)
+    got = [item.id for item in claims(store, 10).rows]
+    assert got == [item.id for item in (long[0], short[0], long[1], short[1], *long[2:])]
+
+
 def test_lanes_in_doubt_take_no_more_slots_than_are_kept_for_them(store: SqlStore) -> None:
     """A hundred dead endpoints cannot take the slots of the living."""
     for number in range(10):
