@@ -392,9 +392,9 @@ class Claims(Sequence[Claimed]):
     """What a claim brought."""
 
     rows: tuple[Claimed, ...] = ()
-    more: bool = False  #: lanes with room are ready still, or others hold them: worth another look soon
-    left: bool = False  #: lanes are ready, with room or without: a slot that comes free is worth another look
-    next_in: float | None = None  #: seconds until a lane wakes up; None = none will, or there was no slot left for it
+    left: bool = False  #: lanes are ready, or may be: a slot that comes free is worth another look
+    more: bool = False  #: and so is another look soon: some have room, or others hold them (not asked after many rows)
+    next_in: float | None = None  #: seconds until a lane wakes up; None = none will (not asked after many rows)
 
     @overload
     def __getitem__(self, index: int) -> Claimed: ...

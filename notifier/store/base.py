@@ -85,10 +85,15 @@ class Base:
         NO KEY UPDATE: a foreign key's check of the row (a notification inserted into a lane) neither waits for us
         nor makes others skip the row.
         """
-        return query.with_for_update(skip_locked=skip, key_share=True) if self.on_postgresql else query
+        return locking(query, skip=skip, on_postgresql=self.on_postgresql)
 
 
-def among(column: Column[str], parameter: str, *, on_postgresql: bool) -> ColumnElement[bool]:
+def locking(query: Select[Any], *, on_postgresql: bool, skip: bool = False) -> Select[Any]:
+    """The same for a statement that is built once (`Base.locked`)."""
+    return query.with_for_update(skip_locked=skip, key_share=True) if on_postgresql else query
+
+
+def among(column: ColumnElement[str], parameter: str, *, on_postgresql: bool) -> ColumnElement[bool]:
     """The column is one of the texts of a parameter (`Base._many`), however many: a statement is built only once."""
     if on_postgresql:
         return column == any_(bindparam(parameter, type_=ARRAY(Text)))

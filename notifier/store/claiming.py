@@ -58,6 +58,7 @@ from notifier.store.switches import SwitchWrites, any_kind_off, no_lane_switch
 from notifier.store.tables import lanes, messages, notifications, workers
 from notifier.store.types import Id, UtcTime, Word
 
+MANY = 25  #: rows: a claim that brought so many does not ask for more; the first slot that comes free will
 ANY_NUMBER = 1_000_000  #: where nothing limits
 #: Of a tenant's lanes the urgent first, equals in turn: in one number, since a claim sorts all ready lanes by it.
 A_RANK = literal_column(str(10**17), BigInteger())  #: microseconds: later than any turn
@@ -96,11 +97,11 @@ class ClaimWrites(SwitchWrites):
         # A lane for which no slot or no token was left had no turn: it goes on waiting longest.
         turns = [LaneId(row.id) for row, share in zip(ready, given, strict=True) if share]
         refresh_lanes(self.connection, turns, now)
-        if len(rows) >= request.slots:
+        if len(rows) >= min(request.slots, MANY):
             return Claims(tuple(rows), left=True)
         left = self.connection.execute(_LEFT[kind], facts).one()
         wakes_in = None if left.wakes is None else (left.wakes - now).total_seconds()
-        return Claims(tuple(rows), bool(left.more), bool(left.ready), wakes_in)
+        return Claims(tuple(rows), bool(left.ready), bool(left.more), wakes_in)
 
     def _take(self, ready: Sequence[Row[Any]], given: Sequence[int], now: datetime) -> list[NotificationId]:
         asked = [(row, share) for row, share in zip(ready, given, strict=True) if share]

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     Integer,
     Row,
+    Select,
     Text,
     and_,
     bindparam,
@@ -38,7 +41,7 @@ from notifier.core.lanes import (
     turned,
 )
 from notifier.core.model import ChannelName, LaneKey, LaneSign, NotificationStatus, Priority, Settlement
-from notifier.store.base import Base
+from notifier.store.base import Base, among, locking
 from notifier.store.bulk import Bulk
 from notifier.store.tables import lanes, notifications
 from notifier.store.types import Id, UtcTime, Word
@@ -99,12 +102,9 @@ class LaneWrites(Base):
 
     def _lock_moving(self, batch: set[LaneId], touched: set[LaneId], speak: set[LaneId]) -> Sequence[Row[Any]]:
         """Locked together and in order: lanes that may change, and the siblings of those that may come to rest."""
-        mine = lanes.c.id.in_(batch) & or_(lanes.c.in_flight_window.is_not(None), lanes.c.id.in_(touched))
-        if speak:
-            told, sibling = lanes.alias("told"), lanes.alias("sibling")
-            same = (told.c[name] == sibling.c[name] for name in ("tenant", "channel", "target"))
-            mine |= lanes.c.id.in_(select(sibling.c.id).join(told, and_(*same)).where(told.c.id.in_(speak)))
-        return self.connection.execute(self.locked(select(lanes).where(mine).order_by(lanes.c.id))).all()
+        query = _moving(bool(speak), self.on_postgresql)
+        named = {"batch": batch, "touched": touched, "speak": speak}
+        return self.connection.execute(query, {name: self._many(sorted(ids)) for name, ids in named.items()}).all()
 
     def _save_states(self, rows: Sequence[Row[Any]], states: Mapping[LaneId, LaneState]) -> None:
         changed = [_values(row.id, states[row.id]) for row in rows if states[row.id] != state_of(row)]
@@ -136,6 +136,19 @@ def _earliest(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
     living = or_(notifications.c.expires_at.is_(None), notifications.c.expires_at > now)
     mine = and_(notifications.c.lane_id == lanes.c.id, notifications.c.status == DUE, living)
     return select(func.min(notifications.c.due_at)).where(mine).correlate_except(notifications).scalar_subquery()
+
+
+@cache
+def _moving(speak: bool, on_postgresql: bool) -> Select[Any]:
+    def one_of(parameter: str, table: FromClause = lanes) -> ColumnElement[bool]:
+        return among(table.c.id, parameter, on_postgresql=on_postgresql)
+
+    mine = one_of("batch") & or_(lanes.c.in_flight_window.is_not(None), one_of("touched"))
+    if speak:
+        told, sibling = lanes.alias("told"), lanes.alias("sibling")
+        same = (told.c[name] == sibling.c[name] for name in ("tenant", "channel", "target"))
+        mine |= lanes.c.id.in_(select(sibling.c.id).join(told, and_(*same)).where(one_of("speak", told)))
+    return locking(select(lanes).where(mine).order_by(lanes.c.id), on_postgresql=on_postgresql)
 
 
 def _told(

@@ -50,7 +50,7 @@ def sessions(store: SqlStore) -> None:
 def claims(store: SqlStore, slots: int = 100, now: datetime = NOW, session: SessionId = SESSION, **more: Any) -> Claims:
     """Claim callbacks and mails."""
     with store.write() as tx:
-        return tx.claim(ClaimRequest(session, slots, per_lane=50, **more), now)
+        return tx.claim(ClaimRequest(session, slots, **{"per_lane": 50} | more), now)
 
 
 def prove(store: SqlStore, **facts: Any) -> None:
@@ -232,11 +232,19 @@ def test_a_claim_says_whether_a_slot_that_comes_free_is_worth_another_one(store:
 
 
 def test_a_claim_that_leaves_rows_with_room_says_so(store: SqlStore) -> None:
+    fill(store, 12)
+    prove(store)
+    got = claims(store, 100, per_lane=10)
+    assert (len(got), got.more, got.left) == (10, True, True)
+    assert not claims(store, 100).more
+
+
+def test_a_claim_that_brought_many_rows_does_not_ask_for_more(store: SqlStore) -> None:
+    """The first of their slots that comes free looks again anyway."""
     fill(store, 60)
     prove(store)
     got = claims(store, 100)
-    assert (len(got), got.more, got.left) == (50, True, True), "one claim takes 50 from a lane"
-    assert not claims(store, 100).more
+    assert (len(got), got.more, got.left, got.next_in) == (50, False, True, None)
 
 
 # -- two claims at once ----------------------------------------------------------------------------------------------
