@@ -18,7 +18,7 @@ from bench.stage import Stage, stage
 class Sizes:
     """How much of everything."""
 
-    plain: int = 12_000
+    plain: int = 24_000
     rich: int = 3_000
     slow: int = 12_000
     idle: int = 200

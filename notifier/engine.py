@@ -38,7 +38,7 @@ from notifier.store_thread import StoreThread
 log = structlog.get_logger(__name__)
 
 LOOK_AGAIN = 0.005  #: seconds: a claim brought nothing, since another one held the lanes just then
-GROUP = 0.008  #: seconds: under load, claims and group commits begin at least this far apart
+GROUP = 0.02  #: seconds: under load, claims and group commits begin at least this far apart
 ENOUGH = 4  #: unless one slot in so many is free, or has something to save
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
 SWEEP_EVERY = 2.5  #: seconds; with DEAD_AFTER the longest a killed worker's rows wait is DEAD_AFTER + twice this
@@ -100,6 +100,8 @@ class Engine:
         self._in_flight: dict[asyncio.Task[None], tuple[Claimed, float]] = {}  #: and when it was claimed
         self._enough = max(1, self._limits.slots // ENOUGH)
         self._claimed_at = float("-inf")  #: monotonic: when the last claim began
+        self._freed = 0  #: slots since then
+        self._plenty = asyncio.Event()  #: enough of them
         self._last = Claims()  #: what the last claim said
         self._failure: BaseException | None = None
         self._unheld = False  #: the session may own rows that no slot holds
@@ -187,10 +189,13 @@ class Engine:
                 await asyncio.wait_for(self._wake.wait(), patience)
 
     async def _let_slots_free(self) -> None:
-        """A claim costs the same for one slot as for fifty: for few it waits, a little, until there are more."""
-        if self._limits.slots - len(self._in_flight) < self._enough:
-            await asyncio.sleep(self._claimed_at + GROUP - time.monotonic())
-        self._claimed_at = time.monotonic()
+        """A claim costs the same for one slot as for fifty: under load it waits, a little, until there are more."""
+        seconds = self._claimed_at + self._apart() - time.monotonic()
+        if seconds > 0 and self._freed < self._enough:
+            self._plenty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._plenty.wait(), seconds)
+        self._claimed_at, self._freed = time.monotonic(), 0
 
     async def _claim_free(self) -> bool:
         """Fill the free slots. Returns whether looking again at once is worth it."""
@@ -250,6 +255,9 @@ class Engine:
 
     def _slot_free(self, task: asyncio.Task[None]) -> None:
         del self._in_flight[task]
+        self._freed += 1
+        if self._freed >= self._enough:
+            self._plenty.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its row belongs to this session: only the session's end frees it, so the engine ends and starts anew.
             log.error("a delivery failed; its session ends", action="delivery_left", error=type(error).__name__)
@@ -305,7 +313,7 @@ class Engine:
     # -- group commits ------------------------------------------------------------------------------------------
 
     def _apart(self) -> float:
-        """What waits to be sent waits for company only where much is under way."""
+        """Seconds between claims, and between commits of what is to be sent: company is waited for only under load."""
         return GROUP if len(self._in_flight) >= self._enough else 0.0
 
     async def _commit_attempts(self, attempts: Sequence[NewAttempt]) -> Sequence[bool]:
