@@ -146,11 +146,11 @@ def dead_endpoints(
             text_ += tenant(f"t{t}", urls)
         return text_
 
-    def postings(count: int, per_second: float) -> list[Posting]:
+    def postings(count: int, per_second: float, first: int = 0) -> list[Posting]:
         made = []
         for n in range(count):
             e, t = n % endpoints, n // endpoints % tenants
-            made.append(Posting(n / per_second, f"t{t}", (at_outlet(n, f"e{e}"),)))
+            made.append(Posting(n / per_second, f"t{t}", (at_outlet(first + n, f"e{e}"),)))
         return made
 
     def alive(event: str) -> bool:
@@ -158,7 +158,7 @@ def dead_endpoints(
 
     with whole(stage, policy(dead=False), make=live) as made:
         carried = capacity(made, postings(trial, 1.0))
-        rate = _half_busy(made, carried, lambda rate: postings(round(PROBE_SECONDS * rate), rate))
+        rate = _half_busy(made, carried, lambda rate: postings(round(PROBE_SECONDS * rate), rate, 1_000_000))
     found = []
     for dead in (False, True):
         with whole(stage, policy(dead), make=live) as made:
