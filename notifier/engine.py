@@ -57,6 +57,7 @@ class Steps(SessionSteps, Protocol):
     def end_session(self, session: SessionId) -> int: ...
     def free_unheld(self, session: SessionId, held: frozenset[NotificationId]) -> int: ...
     def claim(self, request: ClaimRequest) -> Claims: ...
+    def what_is_left(self, request: ClaimRequest) -> Claims: ...
     def begin(self, attempts: Sequence[NewAttempt]) -> frozenset[AttemptId]: ...
     def prepare(self, claimed: Claimed, attempt_id: AttemptId, check: Callable[[], None]) -> Delivery: ...
     def outcome(self, claimed: Claimed, attempt_id: AttemptId, result: Receipt | DeliveryError) -> Settlement: ...
@@ -221,12 +222,16 @@ class Engine:
         claims = await self._claims(partial(self._steps.claim, request))
         if self._allowances is not None:
             self._allowances.spend(claims)
-        self._last = claims
         for row in claims:
             task = asyncio.create_task(self._deliver(row, session))
             self._in_flight[task] = row, time.monotonic()
             task.add_done_callback(self._slot_free)
-        return claims.more and len(claims) > 0
+        assert self._wake is not None
+        if 0 < len(claims) < min(free, self._enough) and not self._wake.is_set():
+            self._last = await self._claims(partial(self._steps.what_is_left, request))
+            return self._last.more
+        self._last = claims
+        return False
 
     def _under_way(self) -> list[UnderWay]:
         now = time.monotonic()

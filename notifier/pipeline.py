@@ -202,6 +202,11 @@ class Pipeline:
         with self.store.write(CommitPoint.CLAIM) as tx:
             return tx.claim(request, self.clock())
 
+    def what_is_left(self, request: ClaimRequest) -> Claims:
+        """What the next claim would find, without rows."""
+        with self.store.read() as tx:
+            return tx.what_is_left(request, self.clock())
+
     def demand(self, limits: Limits, most: int) -> Demand:
         """Return what waits in lanes that have a rate limit, and the sessions that may send it."""
         with self.store.read() as tx:

@@ -187,6 +187,9 @@ class AdminReader(Protocol):
     def unrouted_since(self) -> datetime | None:
         """When the first of them was received; None = nothing waits."""
 
+    def what_is_left(self, request: ClaimRequest, now: datetime) -> Claims:
+        """What a claim says that brings nothing: whether another one would, or a free slot, and until when not."""
+
     def switches(self) -> list[Switch]:
         """Everything that is off, the oldest first."""
 

@@ -393,8 +393,8 @@ class Claims(Sequence[Claimed]):
 
     rows: tuple[Claimed, ...] = ()
     left: bool = False  #: lanes are ready, or may be: a slot that comes free is worth another look
-    more: bool = False  #: and so is another look soon: some have room, or others hold them (not asked after many rows)
-    next_in: float | None = None  #: seconds until a lane wakes up; None = none will (not asked after many rows)
+    more: bool = False  #: and so is another look soon: some have room, or others hold them
+    next_in: float | None = None  #: seconds until a lane wakes up; None = none will, or rows came and it was not asked
 
     @overload
     def __getitem__(self, index: int) -> Claimed: ...

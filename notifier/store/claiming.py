@@ -50,7 +50,7 @@ from notifier.core.model import (
     Priority,
     Trust,
 )
-from notifier.store.base import chunks
+from notifier.store.base import Base, chunks
 from notifier.store.lanes import DUE, refresh_lanes, window_from
 from notifier.store.limiting import OUTSIDE, named
 from notifier.store.rows import claimed_from
@@ -58,7 +58,6 @@ from notifier.store.switches import SwitchWrites, any_kind_off, no_lane_switch
 from notifier.store.tables import lanes, messages, notifications, workers
 from notifier.store.types import Id, UtcTime, Word
 
-MANY = 25  #: rows: a claim that brought so many does not ask for more; the first slot that comes free will
 ANY_NUMBER = 1_000_000  #: where nothing limits
 #: Of a tenant's lanes the urgent first, equals in turn: in one number, since a claim sorts all ready lanes by it.
 A_RANK = literal_column(str(10**17), BigInteger())  #: microseconds: later than any turn
@@ -77,17 +76,26 @@ TRUST = case((WINDOW == 1, DOUBT), else_=Trust.PROVEN.value)
 _MINE = lanes.c.channel.in_(bindparam("channels", expanding=True))
 
 
-class ClaimWrites(SwitchWrites):
+class ClaimReads(Base):
+    """Who is left."""
+
+    def what_is_left(self, request: ClaimRequest, now: datetime) -> Claims:
+        """What a claim says that brings nothing: whether another one would, or a free slot, and until when not."""
+        left = self.connection.execute(_LEFT[_kind(request)], _facts(request, now)).one()
+        wakes_in = None if left.wakes is None else (left.wakes - now).total_seconds()
+        return Claims((), bool(left.ready), bool(left.more), wakes_in)
+
+
+class ClaimWrites(SwitchWrites, ClaimReads):
     """Who is next."""
 
     def claim(self, request: ClaimRequest, now: datetime) -> Claims:
         """Take due rows: ready lanes round-robin by tenant, at most `per_lane` from each, the oldest first.
 
-        A session that was buried gets nothing.
+        A session that was buried gets nothing. With rows it is not asked what is left: they are to go out first.
         """
-        facts, kind = _facts(request, now), (request.allowances is not None, _gate(request))
-        query = (_LOCKED if self.on_postgresql else _PLACED)[kind]
-        ready = self.connection.execute(query, facts).all()
+        query = (_LOCKED if self.on_postgresql else _PLACED)[_kind(request)]
+        ready = self.connection.execute(query, _facts(request, now)).all()
         wanted = shares(_ready(ready), request.slots, request.per_lane, request.doubtful, request.room_of)
         given = _within(request.allowances, ready, wanted)
         taken = self._take(ready, given, now)
@@ -97,11 +105,7 @@ class ClaimWrites(SwitchWrites):
         # A lane for which no slot or no token was left had no turn: it goes on waiting longest.
         turns = [LaneId(row.id) for row, share in zip(ready, given, strict=True) if share]
         refresh_lanes(self.connection, turns, now)
-        if len(rows) >= min(request.slots, MANY):
-            return Claims(tuple(rows), left=True)
-        left = self.connection.execute(_LEFT[kind], facts).one()
-        wakes_in = None if left.wakes is None else (left.wakes - now).total_seconds()
-        return Claims(tuple(rows), bool(left.ready), bool(left.more), wakes_in)
+        return Claims(tuple(rows), left=True) if rows else self.what_is_left(request, now)
 
     def _take(self, ready: Sequence[Row[Any]], given: Sequence[int], now: datetime) -> list[NotificationId]:
         asked = [(row, share) for row, share in zip(ready, given, strict=True) if share]
@@ -196,6 +200,10 @@ def _gate(request: ClaimRequest) -> Gate:
     if min(most.all, most.failing) >= request.slots:
         return Gate.ALL
     return Gate.SOME if most.all else Gate.PROVEN
+
+
+def _kind(request: ClaimRequest) -> tuple[bool, Gate]:
+    return request.allowances is not None, _gate(request)
 
 
 def _most(request: ClaimRequest) -> DoubtfulSlots:

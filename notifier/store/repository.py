@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from notifier.store.acts import ActWrites
 from notifier.store.admin import AdminReads, AdminWrites
-from notifier.store.claiming import ClaimWrites
+from notifier.store.claiming import ClaimReads, ClaimWrites
 from notifier.store.delivery import DeliveryWrites
 from notifier.store.directory import DirectoryReads, DirectoryWrites
 from notifier.store.intake import IntakeWrites
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from notifier.unit import Reader, Writer
 
 
-class SqlReader(DirectoryReads, OrderReads, EventReads, LaneReads, AdminReads, LimitReads, UnroutedReads):
+class SqlReader(DirectoryReads, OrderReads, EventReads, LaneReads, AdminReads, LimitReads, UnroutedReads, ClaimReads):
     """Everything that can be asked; lives as long as its transaction."""
 
     def __init__(self, connection: Connection) -> None:

@@ -50,7 +50,7 @@ def sessions(store: SqlStore) -> None:
 def claims(store: SqlStore, slots: int = 100, now: datetime = NOW, session: SessionId = SESSION, **more: Any) -> Claims:
     """Claim callbacks and mails."""
     with store.write() as tx:
-        return tx.claim(ClaimRequest(session, slots, **{"per_lane": 50} | more), now)
+        return tx.claim(ClaimRequest(session, slots, per_lane=50, **more), now)
 
 
 def prove(store: SqlStore, **facts: Any) -> None:
@@ -217,34 +217,25 @@ def test_a_lane_that_was_not_used_for_long_proves_itself_anew(store: SqlStore) -
     assert lane(store, got[0]).in_flight_window == NEW_WINDOW
 
 
-def test_a_claim_says_whether_a_slot_that_comes_free_is_worth_another_one(store: SqlStore) -> None:
+def left(store: SqlStore, now: datetime = NOW, **more: Any) -> Claims:
+    """What is left after a claim."""
+    with store.read() as tx:
+        return tx.what_is_left(ClaimRequest(SESSION, 10, per_lane=50, **more), now)
+
+
+def test_after_a_claim_it_is_known_whether_a_slot_that_comes_free_is_worth_another_one(store: SqlStore) -> None:
     fill(store, 3, channel=CALLBACK, target="erp", in_flight_limit=2)
     fill(store, 3, due_at=NOW + 5 * SECOND)
     prove(store)
-    assert claims(store, 1).left, "every slot was used"
     full = claims(store, 10)
-    assert (len(full), full.more, full.left, full.next_in) == (1, False, True, 5.0)
+    assert len(full) == 2 and full.left, "not known yet"
+    assert left(store) == claims(store) == Claims((), left=True, next_in=5.0)
     ends(store, full.rows)
-    last = claims(store, 10)
-    assert (len(last), last.more, last.left, last.next_in) == (1, False, False, 5.0)
-    most = claims(store, 10, now=NOW + 6 * SECOND)
-    assert (len(most), most.more, most.left, most.next_in) == (3, False, False, None)
-
-
-def test_a_claim_that_leaves_rows_with_room_says_so(store: SqlStore) -> None:
-    fill(store, 12)
-    prove(store)
-    got = claims(store, 100, per_lane=10)
-    assert (len(got), got.more, got.left) == (10, True, True)
-    assert not claims(store, 100).more
-
-
-def test_a_claim_that_brought_many_rows_does_not_ask_for_more(store: SqlStore) -> None:
-    """The first of their slots that comes free looks again anyway."""
-    fill(store, 60)
-    prove(store)
-    got = claims(store, 100)
-    assert (len(got), got.more, got.left, got.next_in) == (50, False, True, None)
+    assert left(store) == Claims((), left=True, more=True, next_in=5.0)
+    assert len(claims(store, 10)) == 1
+    assert left(store) == Claims((), next_in=5.0)
+    assert len(claims(store, 10, now=NOW + 6 * SECOND)) == 3
+    assert left(store, now=NOW + 6 * SECOND) == Claims()
 
 
 # -- two claims at once ----------------------------------------------------------------------------------------------

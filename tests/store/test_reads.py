@@ -194,7 +194,7 @@ NOT_FOR_A_TENANT = {
     "link", "link_by_code", "policy_version", "policy_text", "api_key", "lane_stats", "latencies", "count_unrouted",
     "lane_views", "lane_counts",
     "unrouted_since", "provider_ids",
-    "schema_version", "sessions", "switches", "waiting_in", "anything_held",
+    "schema_version", "sessions", "switches", "waiting_in", "anything_held", "what_is_left",
 }  # fmt: skip
 
 
