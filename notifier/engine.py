@@ -37,7 +37,8 @@ from notifier.store_thread import StoreThread
 
 log = structlog.get_logger(__name__)
 
-LOOK_AGAIN = 0.005  #: seconds: a claim brought nothing, since another one held the lanes just then
+LOOK_AGAIN = 0.005  #: seconds after a claim in vain, while others hold the lanes; doubled with each in a row
+LOOK_AGAIN_MOST = 0.08  #: seconds: who holds them may have been stopped
 GROUP = 0.02  #: seconds: under load, claims and group commits begin at least this far apart
 ENOUGH = 4  #: unless one slot in so many is free, or has something to save
 POLL = 1.0  #: seconds: without any hint the engine looks for due work this often
@@ -101,6 +102,7 @@ class Engine:
         self._in_flight: dict[asyncio.Task[None], tuple[Claimed, float]] = {}  #: and when it was claimed
         self._enough = max(1, self._limits.slots // ENOUGH)
         self._claimed_at = float("-inf")  #: monotonic: when the last claim began
+        self._vain = 0  #: claims in a row that brought nothing although lanes were ready
         self._freed = 0  #: slots since then
         self._plenty = asyncio.Event()  #: enough of them
         self._last = Claims()  #: what the last claim said
@@ -228,9 +230,9 @@ class Engine:
             task.add_done_callback(self._slot_free)
         assert self._wake is not None
         if 0 < len(claims) < min(free, self._enough) and not self._wake.is_set():
-            self._last = await self._claims(partial(self._steps.what_is_left, request))
+            self._last, self._vain = await self._claims(partial(self._steps.what_is_left, request)), 0
             return self._last.more
-        self._last = claims
+        self._last, self._vain = claims, self._vain + 1 if claims.more else 0
         return False
 
     def _under_way(self) -> list[UnderWay]:
@@ -253,7 +255,7 @@ class Engine:
         if len(self._in_flight) >= self._limits.slots:
             return POLL
         if self._last.more:
-            return LOOK_AGAIN
+            return float(min(LOOK_AGAIN * 2 ** (self._vain - 1), LOOK_AGAIN_MOST))
         waits = (POLL, self._last.next_in, silent_in(self._under_way()))
         patience = min(wait for wait in waits if wait is not None)
         return patience if self._allowances is None else self._allowances.patience(patience)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -271,10 +272,17 @@ def test_what_waits_behind_the_silent_is_claimed_as_soon_as_these_count_apart(
 def test_lanes_that_another_claim_held_are_looked_at_again_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "POLL", 30.0)
     steps, channel = Steps(1), Mailbox()
-    answers = [Claims((), more=True), Claims((), more=True)]
-    steps.claim = lambda request: answers.pop() if answers else Steps.claim(steps, request)  # type: ignore[method-assign]
+    asked: list[float] = []
+
+    def claim(request: ClaimRequest) -> Claims:
+        asked.append(time.monotonic())
+        return Claims((), more=True) if len(asked) < 7 else Steps.claim(steps, request)
+
+    steps.claim = claim  # type: ignore[method-assign]
     run(steps, channel, lambda: len(steps.of("settled")) == 1)
-    assert answers == []
+    waits = [after - before for before, after in pairwise(asked[:7])]
+    expected = [0.005, 0.01, 0.02, 0.04, 0.08, 0.08]
+    assert all(least <= wait < least + 5.0 for wait, least in zip(waits, expected, strict=True)), waits
 
 
 def test_an_attempt_that_the_store_refuses_is_never_sent_p4() -> None:
