@@ -115,14 +115,14 @@ def tables(results: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[li
             yield f"{workload}: deliveries per second", *_throughput(results[workload])
     if "latency" in results:
         found = results["latency"]
-        yield "Hand-over, request to first byte", *_handover(found["handover"])
+        yield "Hand-over, accept commit to first byte", *_handover(found["handover"])
         asleep = [[name, f"{share:.2%}"] for name, share in {**found["idle_cpu"], "sum": found["idle_cpu_sum"]}.items()]
         yield "CPU when idle", ["part", "share of a core"], asleep
     if "slow" in results:
         yield "Slow receivers (50 ms, one in a hundred 2 s)", *_throughput([results["slow"]])
     if "fairness" in results:
         seen = [*results["fairness"]["flood"]["handover"], *results["fairness"]["dead"]["handover"]]
-        yield "Fairness, hand-over", *_handover(seen)
+        yield "Fairness, request to first byte", *_handover(seen)
     if "ingest" in results:
         yield "Ingest, with routing and delivery running", *_ingest(results["ingest"])
     if "waiting" in results:

@@ -1,7 +1,7 @@
 """The stage all contestants stand on: one PostgreSQL, one broker, one sink, and databases with a backlog to copy.
 
-PostgreSQL keeps its promises here (fsync on); only its memory and connections are set. Everything listens on loopback
-or a Unix socket and ends with the run.
+PostgreSQL keeps its promises here (fsync on); its memory and connections are set, and it notes when each transaction
+committed, which is where a hand-over begins. Everything listens on loopback or a Unix socket and ends with the run.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def _postgres(folder: Path) -> Iterator[tuple[str, int]]:
     if user:
         os.chown(place, *_ids(user))
     initialise(found, str(place), user)
-    options = "max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB", "listen_addresses="
+    memory = "max_connections=200", "shared_buffers=256MB", "max_wal_size=2GB"
+    options = *memory, "track_commit_timestamp=on", "listen_addresses="
     command: list[str | Path] = [
         found / "postgres",
         "-D",

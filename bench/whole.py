@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
+import psycopg
 from sqlalchemy import text
 
 from bench.machine import usage
@@ -26,6 +27,17 @@ from tests.peers.postgres import administer
 from tests.peers.process import find_free_port
 
 AT_ONCE = 64  #: requests under way
+#: Routing updates an event; what its accept wrote here stays as that transaction left it, and so tells its commit.
+NOTE_ACCEPTS = """
+CREATE TABLE bench_accepts (event_id text NOT NULL);
+CREATE FUNCTION bench_note_accept() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN INSERT INTO bench_accepts VALUES (NEW.id); RETURN NULL; END $$;
+CREATE TRIGGER bench_note_accept AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION bench_note_accept();
+"""
+COMMITS = """
+SELECT e.tenant, e.source_id, extract(epoch FROM pg_xact_commit_timestamp(a.xmin)) AS at
+FROM bench_accepts a JOIN events e ON e.id = a.event_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +90,9 @@ class Whole:
             room.release()
 
     def handovers(self, begun: Mapping[str, float], paths: str = "") -> dict[str, float]:
-        """Seconds from the request to the first byte at the sink, by event id; events that did not arrive are left out.
+        """Seconds from what begun tells to the first byte at the sink, by event id; without what did not arrive.
 
-        The request's begin stands for the accept commit, which follows it: what is told is never too short.
+        Begun with the request, what is told is longer than a hand-over, which begins with the accept commit after it.
         """
         named: dict[str, str] = {}
         made = system(self.stage, self.database_url)
@@ -96,6 +108,17 @@ class Whole:
                 found[event] = at - begun[event]
         return found
 
+    def commits(self) -> dict[str, float]:
+        """The monotonic time of every event's accept commit so far, by event id; only where accepts are noted."""
+        moved = time.time() - time.monotonic()
+        made = system(self.stage, self.database_url)
+        with made.store.engine.connect() as connection:
+            found = {
+                f"{row.tenant} {row.source_id}": float(row.at) - moved for row in connection.execute(text(COMMITS))
+            }
+        made.store.close()
+        return found
+
     def cpu(self) -> dict[str, float]:
         """CPU seconds of every part so far."""
         pids = {**self.pids, "postgres": self.stage.postgres_pid, "broker": self.stage.broker_pid}
@@ -103,10 +126,17 @@ class Whole:
 
 
 @contextmanager
-def whole(stage: Stage, policy: str = "", workers: int = 1, make: Maker = picture) -> Iterator[Whole]:
-    """Start everything on an empty database with that configuration; ten events of `make` warm it."""
+def whole(
+    stage: Stage, policy: str = "", workers: int = 1, make: Maker = picture, note_accepts: bool = False
+) -> Iterator[Whole]:
+    """Start everything on an empty database with that configuration; ten events of `make` warm it.
+
+    `note_accepts` lets the database note each accept's commit: a trigger, paid for by the accepts.
+    """
     with ExitStack() as stack:
         database_url = stack.enter_context(_empty(stage))
+        if note_accepts:
+            _note_accepts(database_url)
         keys = _configure(stage, database_url, policy or configuration(stage.sink.url()))
         environment, port = stage.environment(database_url), find_free_port()
         made = Whole(stage, database_url, f"http://127.0.0.1:{port}", keys)
@@ -135,6 +165,11 @@ def _empty(stage: Stage) -> Iterator[str]:
         yield stage.database_url(name)
     finally:
         administer(stage.postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _note_accepts(database_url: str) -> None:
+    with psycopg.connect(database_url.replace("postgresql+psycopg", "postgresql")) as connection:
+        connection.execute(NOTE_ACCEPTS)
 
 
 def _configure(stage: Stage, database_url: str, policy: str) -> dict[str, str]:
