@@ -31,6 +31,7 @@ TOLD = {
     "the order was withdrawn before": "withdrawn",
     "This order was withdrawn": "withdrawn",
     "in Coolr.</strong>": "elsewhere",
+    "This order was answered in Coolr before you": "elsewhere",
     "The suggestion changed while you looked": "changed",
 }
 DECIDES = 0.5  #: share of orders that somebody answers

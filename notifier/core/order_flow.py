@@ -228,7 +228,7 @@ def _state_against(order: Order, wish: Wish, now: datetime) -> Refusal | None:
     if order.status is OrderStatus.EXPIRED:
         return Refusal.TOO_LATE
     if order.status is not OrderStatus.PENDING:
-        return Refusal.ALREADY_DECIDED
+        return Refusal.DECIDED_IN_COOLR if order.decided_elsewhere else Refusal.ALREADY_DECIDED
     if order.data.paused:
         return Refusal.PAUSED
     if order.version != wish.seen_version:

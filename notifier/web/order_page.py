@@ -25,6 +25,7 @@ ERRORS: dict[str, str] = {
     ),
     FormError.LOCKED: "",  # the state says it
     Refusal.ALREADY_DECIDED: "Somebody answered this order before you. Your answer changed nothing.",
+    Refusal.DECIDED_IN_COOLR: "This order was answered in Coolr before you. Your answer changed nothing.",
     Refusal.SUPERSEDED: "The suggestion changed while you looked at it. Please look at the new one and answer again.",
     Refusal.WITHDRAWN: "Your answer changed nothing: the order was withdrawn before.",
     Refusal.TOO_LATE: "Your answer came too late and changed nothing.",

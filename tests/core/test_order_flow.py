@@ -57,6 +57,7 @@ def ids() -> Any:
         ({"status": OrderStatus.EXPIRED}, Refusal.TOO_LATE),
         ({"status": OrderStatus.ACCEPTED}, Refusal.ALREADY_DECIDED),
         ({"status": OrderStatus.CANCELLED}, Refusal.ALREADY_DECIDED),
+        ({"status": OrderStatus.ACCEPTED, "decided_elsewhere": True}, Refusal.DECIDED_IN_COOLR),
         ({"version": 4}, Refusal.SUPERSEDED),
         ({"version": 2}, Refusal.SUPERSEDED),
         ({"answer_by": NOW - timedelta(seconds=61)}, Refusal.TOO_LATE),

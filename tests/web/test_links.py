@@ -298,18 +298,24 @@ def test_a_newer_version_is_shown_with_the_difference_and_typed_quantities_stay_
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "told"),
+    ("kind", "data", "told", "too_late"),
     [
-        (EventType.ORDER_WITHDRAWN, {}, "This order was withdrawn."),
+        (
+            EventType.ORDER_WITHDRAWN,
+            {},
+            "This order was withdrawn.",
+            "Your answer changed nothing: the order was withdrawn before.",
+        ),
         (
             EventType.ORDER_DECIDED,
             {"decision": "modified", "decided_at": "2026-11-23T10:00:00Z"},
             "This order was changed in Coolr. What is ordered may differ from the suggestion.",
+            "This order was answered in Coolr before you. Your answer changed nothing.",
         ),
     ],
 )
-def test_what_happened_elsewhere_is_told_and_an_answer_to_it_changes_nothing(
-    site: Site, alice: Told, kind: EventType, data: dict[str, str], told: str
+def test_what_happened_elsewhere_is_told_and_an_answer_to_it_changes_nothing_p6(
+    site: Site, alice: Told, kind: EventType, data: dict[str, str], told: str, too_late: str
 ) -> None:
     fields = fields_of(site.http.get(alice.path).text) | {
         "number": alice.number,
@@ -318,7 +324,8 @@ def test_what_happened_elsewhere_is_told_and_an_answer_to_it_changes_nothing(
     }
     site.accept(event(kind, {**ORDER, **data}, "elsewhere"))
     late = site.http.post(alice.path, data=fields)
-    assert late.status_code == 409 and told in text(late.text) and "Cola Zero 500 ml: 3 cases" in text(late.text)
+    assert late.status_code == 409 and too_late in text(late.text)
+    assert told in text(late.text) and "Cola Zero 500 ml: 3 cases" in text(late.text)
     shown = site.http.get(alice.path)
     assert told in text(shown.text) and "<form" not in shown.text
     assert site.rows("decisions") == []
