@@ -102,9 +102,9 @@ class Engine:
         self._in_flight: dict[asyncio.Task[None], tuple[Claimed, float]] = {}  #: and when it was claimed
         self._enough = max(1, self._limits.slots // ENOUGH)
         self._claimed_at = float("-inf")  #: monotonic: when the last claim began
-        self._vain = 0  #: claims in a row that brought nothing although lanes were ready
         self._freed = 0  #: slots since then
         self._plenty = asyncio.Event()  #: enough of them
+        self._vain = 0  #: claims in a row that brought nothing although lanes were ready
         self._last = Claims()  #: what the last claim said
         self._failure: BaseException | None = None
         self._unheld = False  #: the session may own rows that no slot holds
