@@ -19,7 +19,7 @@ class Sizes:
     """How much of everything."""
 
     plain: int = 24_000
-    rich: int = 3_000
+    rich: int = 12_000
     slow: int = 12_000
     idle: int = 200
     loaded: int = 2_000
