@@ -72,7 +72,7 @@ def values(
         "lines": _lines(visit, view, acted),
         "state": state,
         "error": error,
-        "whole_error": acted.refused.message if acted and acted.refused else "",
+        "whole_error": acted.refused.message if acted and acted.refused and acted.refused.lines else "",
         "error_at_number": acted is not None and acted.error in (FormError.WRONG_NUMBER, FormError.NO_NUMBER),
         "needs_number": visit.policy.links.confirmation is Confirmation.NUMBER,
         "nonce": visit.nonce,
@@ -124,6 +124,8 @@ def _error(visit: Visit, acted: Acted | None, number: str, store: str) -> str:
         return ""
     if acted.error is Refusal.UNCLEAR and acted.typed.action is Action.ACCEPT:
         return CHANGED_AND_ACCEPT
+    if acted.error is Refusal.INVALID and acted.refused and not acted.refused.lines:
+        return f"Nothing was sent yet. {acted.refused.message}"  # no line is to blame
     if acted.error is Refusal.ALREADY_DECIDED and visit.own_decision:
         return OWN_ALREADY
     if acted.error is Refusal.SUPERSEDED and visit.undone is not None and not acted.typed.undo:

@@ -178,6 +178,7 @@ def test_two_wrong_numbers_close_all_links_of_this_person_for_this_order(site: S
     for closed in (alice, sms):
         page = site.http.get(closed.path).text
         assert "The number was wrong twice" in page and "<form" not in page and "+34 910 000 900" in page
+        assert "Answer by " in page, "whoever calls has to know until when"
         fields = {"nonce": "n" * 16, "version": "1", "number": alice.number, "action": "accept"}
         assert site.http.post(closed.path, data=fields).status_code == 409
     assert answer(site, bob, "accept").status_code == 303, "others can still answer"
@@ -262,7 +263,9 @@ def test_a_mistake_stands_at_its_field_with_what_was_typed(
 def test_smallest_and_largest_order_are_checked(site: Site, limits: Any, typed: tuple[str, str], told: str) -> None:
     alice = to(site.order(**limits), "alice")
     refused = answer(site, alice, "modify", **{f"cases.{COLA}": typed[0], f"cases.{WATER}": typed[1]})
-    assert refused.status_code == 422 and told in text(refused.text)
+    seen = text(refused.text)
+    assert refused.status_code == 422 and f"Nothing was sent yet. {told}" in seen
+    assert "marked quantities" not in seen, "no line is to blame"
 
 
 # -- states ----------------------------------------------------------------------------------------------------------
@@ -328,6 +331,8 @@ def test_what_happened_elsewhere_is_told_and_an_answer_to_it_changes_nothing_p6(
     assert told in text(late.text) and "Cola Zero 500 ml: 3 cases" in text(late.text)
     shown = site.http.get(alice.path)
     assert told in text(shown.text) and "<form" not in shown.text
+    assert "Why this order" not in shown.text, "it no longer argues for what nobody can order"
+    assert "What had been suggested" in shown.text
     assert site.rows("decisions") == []
 
 
